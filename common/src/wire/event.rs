@@ -1,0 +1,23 @@
+//! The Event: an Observation on its way from the watcher to the planner.
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::Observation;
+
+/// Message of EVENTS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Version of the message.
+    pub schema: u16,
+    /// What was observed.
+    pub observation: Observation,
+}
+
+impl Event {
+    /// An Event of the current schema.
+    #[must_use]
+    pub const fn new(observation: Observation) -> Self {
+        Self { schema: super::SCHEMA, observation }
+    }
+}

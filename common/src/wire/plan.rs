@@ -1,0 +1,122 @@
+//! The Plan: what the planner decided, as data.
+//!
+//! The same Observation and planner give the same bytes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::action::Action;
+use crate::id::{ObjectKey, ReconcileId, StepId};
+
+/// Message of PLANS; also recorded in LEDGER when it has no actions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Version of the message.
+    pub schema: u16,
+    /// Id of the flight.
+    pub reconcile_id: ReconcileId,
+    /// The object.
+    pub key: ObjectKey,
+    /// Its uid: every write is fenced by it.
+    pub uid: String,
+    /// Version of the planner.
+    pub planner: String,
+    /// SHA-256 of the Observation, in hex.
+    pub observation: String,
+    /// Label of the cause and its actor, for logs and records.
+    pub cause: String,
+    /// Who is behind it.
+    pub actor: String,
+    /// What to do.
+    pub verdict: Verdict,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Verdict {
+    /// Nothing: everything is as wanted.
+    Settled,
+    /// Nothing now: something outside (or time) must come first. Status says so already.
+    Waiting {
+        /// When to look again, if time alone may end the wait.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// What is waited for.
+        on: String,
+    },
+    /// These actions; never empty.
+    Act {
+        /// In an order that respects `after`.
+        actions: Vec<PlannedAction>,
+    },
+}
+
+/// One action with its place in the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedAction {
+    /// Name within the plan, unique: `apply/Service/web`, `status`.
+    pub key: String,
+    /// Id of the step.
+    pub id: StepId,
+    /// Keys of the actions that must be done before; independent ones run side by side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// What is read live right before the write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<Guard>,
+    /// The action.
+    pub action: Action,
+}
+
+/// Something in another object on which an action's safety rests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Guard {
+    /// Kind of the object: a child kind or a kind of ours, as in `kind:`.
+    pub kind: String,
+    /// Its name, in the namespace of the plan.
+    pub name: String,
+    /// Its uid; another uid or no object: the guard does not hold.
+    pub uid: String,
+    /// What must hold in it.
+    pub expect: Vec<Expect>,
+}
+
+/// What must hold at a place of an object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expect {
+    /// JSON pointer into the whole object (`/status/availableReplicas`).
+    pub pointer: String,
+    /// The test.
+    #[serde(flatten)]
+    pub test: Test,
+}
+
+/// The test of an [`Expect`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "test", content = "value", rename_all = "camelCase")]
+pub enum Test {
+    /// The value is this one.
+    Equals(Value),
+    /// The number is at least this one; an absent number is 0.
+    AtLeast(i64),
+    /// There is no value.
+    Absent,
+}
+
+impl Test {
+    /// Whether `found` passes.
+    #[must_use]
+    pub fn holds(&self, found: Option<&Value>) -> bool {
+        match self {
+            Self::Equals(value) => found == Some(value),
+            Self::AtLeast(least) => found.and_then(Value::as_i64).unwrap_or(0) >= *least,
+            Self::Absent => found.is_none_or(Value::is_null),
+        }
+    }
+}
