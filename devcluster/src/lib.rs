@@ -20,6 +20,7 @@ mod audit;
 mod cluster;
 mod command_line;
 mod commands;
+mod companion;
 mod credentials;
 mod error;
 mod folder;
@@ -36,6 +37,7 @@ mod readiness;
 mod servers;
 
 pub use cluster::DevCluster;
+pub use companion::Companion;
 pub use error::DevClusterError;
 pub use locate::locate;
 pub use options::{ClusterOptions, Identity, NatsOptions};

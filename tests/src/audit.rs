@@ -1,0 +1,86 @@
+//! Who wrote what: the API server's own audit log.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// One write that the API server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// User.
+    pub user: String,
+    /// create, update, patch, delete.
+    pub verb: String,
+    /// Resource with subresource: `deployments`, `portfolioapps/status`.
+    pub resource: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// HTTP status.
+    pub code: u64,
+}
+
+/// Reads the audit log from a mark on.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    path: PathBuf,
+}
+
+impl Audit {
+    /// The log at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// A mark: everything so far.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        std::fs::metadata(&self.path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX))
+    }
+
+    /// Answered writes of the operator's parts since `mark`, Leases of leadership apart.
+    #[must_use]
+    pub fn writes_since(&self, mark: usize) -> Vec<Write> {
+        let text = std::fs::read(&self.path).unwrap_or_default();
+        let text = String::from_utf8_lossy(text.get(mark..).unwrap_or_default()).into_owned();
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|entry| entry["stage"] == "ResponseComplete")
+            .filter_map(|entry| write(&entry))
+            .filter(|w| w.user.starts_with("system:serviceaccount:signalbox-system:"))
+            .filter(|w| !(w.resource == "leases" && w.namespace == "signalbox-system"))
+            .collect()
+    }
+
+    /// The successful ones in one namespace, as `verb resource name`.
+    #[must_use]
+    pub fn done_in(&self, mark: usize, namespace: &str) -> Vec<String> {
+        self.writes_since(mark)
+            .into_iter()
+            .filter(|w| w.namespace == namespace && w.code < 300)
+            .map(|w| format!("{} {} {}", w.verb, w.resource, w.name))
+            .collect()
+    }
+}
+
+fn write(entry: &Value) -> Option<Write> {
+    let verb = entry["verb"].as_str()?;
+    if !matches!(verb, "create" | "update" | "patch" | "delete") {
+        return None;
+    }
+    let target = &entry["objectRef"];
+    let mut resource = target["resource"].as_str()?.to_owned();
+    if let Some(sub) = target["subresource"].as_str() {
+        resource = format!("{resource}/{sub}");
+    }
+    Some(Write {
+        user: entry["user"]["username"].as_str()?.to_owned(),
+        verb: verb.to_owned(),
+        resource,
+        namespace: target["namespace"].as_str().unwrap_or_default().to_owned(),
+        name: target["name"].as_str().unwrap_or_default().to_owned(),
+        code: entry["responseStatus"]["code"].as_u64()?,
+    })
+}

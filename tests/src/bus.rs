@@ -1,0 +1,125 @@
+//! What the streams hold, sampled from the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use signalbox_common::bus::SharedBus;
+use signalbox_common::bus::jetstream::JetStreamBus;
+use signalbox_common::bus::rights::Role;
+use signalbox_common::config::CommonArgs;
+use signalbox_common::subject::Stream;
+
+/// The bus as an onlooker sees it.
+#[derive(Clone)]
+pub struct BusView {
+    bus: SharedBus,
+}
+
+/// The highest numbers of a sampled stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peak {
+    /// Messages in the fullest of the work streams.
+    pub stream: u64,
+    /// Flights: different objects with a message in any of the three.
+    pub flights: u64,
+    /// Samples taken.
+    pub samples: u64,
+}
+
+impl BusView {
+    /// Connects as reader.
+    ///
+    /// # Panics
+    /// If the bus can't be reached.
+    pub async fn connect(args: &CommonArgs) -> Self {
+        let bus = JetStreamBus::connect(args, Role::Reader).await.expect("the bus is there");
+        Self { bus }
+    }
+
+    /// Messages stored in a stream so far.
+    ///
+    /// # Panics
+    /// If the bus can't be reached.
+    pub async fn last_sequence(&self, stream: Stream) -> u64 {
+        self.bus.state(stream).await.expect("a stream has a state").last_sequence
+    }
+
+    /// Messages stored in the three work streams so far.
+    pub async fn work_messages(&self) -> u64 {
+        let mut sum = 0;
+        for stream in Stream::FLIGHTS {
+            sum += self.last_sequence(stream).await;
+        }
+        sum
+    }
+
+    /// Messages now in the three work streams.
+    ///
+    /// # Panics
+    /// If the bus can't be reached.
+    pub async fn open(&self) -> u64 {
+        let mut sum = 0;
+        for stream in Stream::FLIGHTS {
+            sum += self.bus.state(stream).await.expect("a stream has a state").messages;
+        }
+        sum
+    }
+
+    /// Samples the three work streams until [`Sampler::finish`].
+    #[must_use]
+    pub fn sample(&self) -> Sampler {
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn(run(self.bus.clone(), Arc::clone(&shared)));
+        Sampler { shared, task }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    done: AtomicBool,
+    stream: AtomicU64,
+    flights: AtomicU64,
+    samples: AtomicU64,
+}
+
+/// A running sampler.
+pub struct Sampler {
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Sampler {
+    /// Ends the sampling.
+    ///
+    /// # Panics
+    /// If the sampler failed.
+    pub async fn finish(self) -> Peak {
+        self.shared.done.store(true, Ordering::Relaxed);
+        self.task.await.expect("the sampler ends");
+        Peak {
+            stream: self.shared.stream.load(Ordering::Relaxed),
+            flights: self.shared.flights.load(Ordering::Relaxed),
+            samples: self.shared.samples.load(Ordering::Relaxed),
+        }
+    }
+}
+
+async fn run(bus: SharedBus, shared: Arc<Shared>) {
+    while !shared.done.load(Ordering::Relaxed) {
+        let mut objects = std::collections::BTreeSet::new();
+        for stream in Stream::FLIGHTS {
+            // While the bus is away there is nothing to count.
+            let Ok(subjects) = bus.subjects(stream).await else { continue };
+            let messages: u64 = subjects.values().sum();
+            shared.stream.fetch_max(messages, Ordering::Relaxed);
+            objects.extend(
+                subjects.keys().filter_map(|s| signalbox_common::subject::parse_flight(s)).map(|p| p.1),
+            );
+        }
+        let flights = u64::try_from(objects.len()).unwrap_or(u64::MAX);
+        shared.flights.fetch_max(flights, Ordering::Relaxed);
+        shared.samples.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,140 @@
+//! The parts as processes: built once, started with an identity of their own, killed when asked.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use signalbox_devcluster::{Companion, DevCluster};
+
+/// A part of Signalbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Watches and sends Events.
+    Watcher,
+    /// Plans.
+    Planner,
+    /// Writes.
+    Executor,
+}
+
+impl Part {
+    /// Name of the part, its service account and its identity on the bus.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Watcher => "watcher",
+            Self::Planner => "planner",
+            Self::Executor => "executor",
+        }
+    }
+
+    /// Its user at the API server.
+    #[must_use]
+    pub fn user(self) -> String {
+        format!("system:serviceaccount:signalbox-system:{}", self.name())
+    }
+}
+
+/// A running part; dropped, it is killed.
+pub struct PartProcess {
+    /// Which part.
+    pub part: Part,
+    /// Name of the instance, as in its Outcomes and claims.
+    pub instance: String,
+    process: Companion,
+}
+
+impl PartProcess {
+    /// Starts a part with its own kubeconfig and NATS identity.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn start(
+        cluster: &DevCluster,
+        part: Part,
+        instance: &str,
+        nkey: &Path,
+        arguments: &[OsString],
+        extra: Vec<(&'static str, OsString)>,
+    ) -> Self {
+        let kubeconfig = cluster.kubeconfig(&part.user()).expect("the part has an identity");
+        let nats = cluster.nats_url().expect("the world has a bus");
+        let mut environment: Vec<(&'static str, OsString)> = vec![
+            ("KUBECONFIG", kubeconfig.into()),
+            ("SIGNALBOX_NATS_URL", nats.into()),
+            ("SIGNALBOX_NKEY_FILE", nkey.into()),
+            ("SIGNALBOX_CLUSTER", "suite".into()),
+            ("SIGNALBOX_INSTANCE", instance.into()),
+            ("SIGNALBOX_LISTEN", "127.0.0.1:0".into()),
+        ];
+        environment.extend(extra);
+        let process = cluster
+            .start_beside(instance, &binary(part), arguments, environment)
+            .expect("the part starts");
+        Self { part, instance: instance.to_owned(), process }
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// If the signal can't be sent.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.expect("a child can be killed");
+    }
+
+    /// SIGTERM, and waits for the orderly end.
+    ///
+    /// # Panics
+    /// If the signal can't be sent.
+    pub async fn terminate(&mut self) {
+        self.process.terminate().await.expect("a child can be ended");
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self) {
+        self.process.pause().expect("a child can be paused");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.process.resume().expect("a child can be resumed");
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.process.log()).unwrap_or_default()
+    }
+
+    /// Resident memory in MiB.
+    #[must_use]
+    pub fn resident_mib(&self) -> u64 {
+        self.process.resident_bytes().unwrap_or(0) / (1024 * 1024)
+    }
+}
+
+/// The binary of a part, built by the same cargo and profile as the suite.
+fn binary(part: Part) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let suite = std::env::current_exe().expect("a suite has a path");
+        let folder = suite.parent().and_then(Path::parent).expect("target/<profile>/deps").to_owned();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let target = folder.parent().expect("target/<profile>").to_owned();
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--workspace", "--bins"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CARGO_TARGET_DIR", target)
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the parts don't build");
+        folder
+    });
+    folder.join(format!("signalbox-{}", part.name()))
+}

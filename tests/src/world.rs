@@ -1,0 +1,206 @@
+//! A world: servers, kinds, rights, streams and identities as in production; parts are started by the test.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use signalbox_common::bus::rights::{self, Role};
+use signalbox_common::config::CommonArgs;
+use signalbox_common::rights::{Component, rbac_yaml, tenant_yaml};
+use signalbox_devcluster::{ClusterOptions, DevCluster, Identity, NatsOptions};
+
+use crate::audit::Audit;
+use crate::bus::BusView;
+use crate::objects::Objects;
+use crate::parts::{Part, PartProcess};
+
+/// What a world has beside etcd, API server and NATS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorldOptions {
+    /// Controller manager, scheduler and kwok: pods become ready.
+    pub controllers: bool,
+    /// PostgreSQL.
+    pub postgres: bool,
+}
+
+/// A running world.
+pub struct World {
+    /// The servers.
+    pub cluster: DevCluster,
+    /// Seeds on disk, by role.
+    seeds: BTreeMap<&'static str, PathBuf>,
+    digest_key: PathBuf,
+    client: Client,
+    namespaces: AtomicUsize,
+    started: AtomicUsize,
+}
+
+impl World {
+    /// Starts the servers and makes kinds, rights and streams.
+    ///
+    /// # Panics
+    /// If a server does not start.
+    pub async fn start(name: &str, options: WorldOptions) -> Self {
+        let (seeds, users): (Vec<_>, Vec<_>) = Role::ALL
+            .into_iter()
+            .map(|role| {
+                let (seed, public) = rights::new_identity().expect("randomness");
+                ((role, seed), (role, public))
+            })
+            .unzip();
+        let bare = ClusterOptions::bare(name);
+        let identities = Component::ALL
+            .into_iter()
+            .map(|c| Identity::service_account("signalbox-system", c.account()))
+            .collect();
+        let cluster = DevCluster::start(ClusterOptions {
+            controllers: options.controllers,
+            postgres: options.postgres,
+            nats: Some(NatsOptions { config: rights::server_config(&users) }),
+            identities,
+            audit: true,
+            ..bare
+        })
+        .await
+        .expect("the servers start");
+        let folder = cluster.dir().join("identities");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let seeds = seeds.into_iter().map(|(role, seed)| (role.name(), keep(&folder, role.name(), &seed)));
+        let seeds = seeds.collect();
+        let digest_key = keep(&folder, "digest.key", "0123456789abcdef0123456789abcdef");
+        let client = client(&cluster.kubeconfig("admin").expect("there is an admin")).await;
+        let world = Self {
+            cluster,
+            seeds,
+            digest_key,
+            client,
+            namespaces: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+        };
+        world.prepare().await;
+        world
+    }
+
+    async fn prepare(&self) {
+        let kinds = signalbox_crds::yaml().expect("the definitions are YAML");
+        self.cluster.apply(&kinds).await.expect("the kinds are accepted");
+        self.cluster.apply(&rbac_yaml()).await.expect("the rights are accepted");
+        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"];
+        self.cluster.kubectl(&wait).await.expect("the kinds are served");
+        self.ensure_bus().await;
+    }
+
+    /// Makes the streams, as `signalbox bus ensure` does.
+    pub async fn ensure_bus(&self) {
+        signalbox_common::bus::ensure::ensure(&self.common_args("ensure"), &Default::default())
+            .await
+            .expect("the streams are made");
+    }
+
+    /// The arguments of a part or tool with the identity of `role`.
+    #[must_use]
+    pub fn common_args(&self, role: &str) -> CommonArgs {
+        CommonArgs {
+            nats_url: self.cluster.nats_url().expect("the world has a bus"),
+            nkey_file: Some(self.seed(role)),
+            cluster: "suite".to_owned(),
+            instance: format!("suite-{role}"),
+            ..CommonArgs::default()
+        }
+    }
+
+    /// File with the seed of a role.
+    #[must_use]
+    pub fn seed(&self, role: &str) -> PathBuf {
+        self.seeds.get(role).expect("every role has an identity").clone()
+    }
+
+    /// Starts a part.
+    #[must_use]
+    pub fn part(&self, part: Part) -> PartProcess {
+        self.part_with(part, &[], Vec::new())
+    }
+
+    /// Starts a part with more arguments and environment.
+    #[must_use]
+    pub fn part_with(
+        &self,
+        part: Part,
+        arguments: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+    ) -> PartProcess {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let instance = format!("{}-{number}", part.name());
+        let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        if part == Part::Executor {
+            all.extend(["--digest-key-file".into(), self.digest_key.clone().into_os_string()]);
+        }
+        PartProcess::start(&self.cluster, part, &instance, &self.seed(part.name()), &all, environment)
+    }
+
+    /// One of each part.
+    #[must_use]
+    pub fn parts(&self) -> Vec<PartProcess> {
+        [Part::Watcher, Part::Planner, Part::Executor].map(|part| self.part(part)).into()
+    }
+
+    /// A namespace of its own, whose Secrets named `secrets` the executor may read.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    pub async fn namespace(&self, secrets: &[&str]) -> Objects {
+        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
+        let name = format!("team-{number}");
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name} }}\n");
+        self.cluster.apply(&namespace).await.expect("a namespace");
+        if !secrets.is_empty() {
+            self.cluster.apply(&tenant_yaml(&name, secrets)).await.expect("tenant rights");
+        }
+        self.objects(&name)
+    }
+
+    /// Objects of a namespace, as admin.
+    #[must_use]
+    pub fn objects(&self, namespace: &str) -> Objects {
+        Objects::new(self.client.clone(), namespace)
+    }
+
+    /// The API server's record of writes.
+    ///
+    /// # Panics
+    /// If the world has none.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        Audit::new(&self.cluster.audit_log().expect("every world has an audit log"))
+    }
+
+    /// The bus as an onlooker with read rights sees it.
+    pub async fn bus(&self) -> BusView {
+        BusView::connect(&self.common_args("reader")).await
+    }
+
+    /// Applies documents as admin.
+    ///
+    /// # Panics
+    /// If they are refused.
+    pub async fn apply(&self, documents: &str) {
+        self.cluster.apply(documents).await.expect("the documents are accepted");
+    }
+}
+
+fn keep(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let config = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .expect("a usable kubeconfig");
+    Client::try_from(config).expect("a client")
+}

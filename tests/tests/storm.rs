@@ -1,0 +1,116 @@
+//! Storms: 10,000 updates over many, few and one app; never more than 50 in a work stream, never more than 50 flights.
+//!
+//! etcd, API server and NATS only: what is measured is the loop, not pods.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a failed step ends the test; its figures are worth reading")]
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use serde_json::json;
+use signalbox_tests::fixtures::minimal;
+use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
+
+const PATIENCE: Duration = Duration::from_mins(3);
+
+fn name(number: usize) -> String {
+    format!("app-{number}")
+}
+
+async fn create(world: &World, objects: &Objects, apps: usize) {
+    let documents: Vec<String> = (0..apps)
+        .map(|n| minimal(&objects.namespace, &name(n), "example/orders:1"))
+        .collect();
+    for chunk in documents.chunks(100) {
+        world.apply(&chunk.join("---")).await;
+    }
+}
+
+/// Every app's status has its newest generation, and no flight is open.
+async fn settled(world: &World, objects: &Objects) {
+    let bus = world.bus().await;
+    eventually("every app at its newest generation, nothing in flight", PATIENCE, || async {
+        let apps = objects.list("papp").await;
+        let behind: Vec<_> = apps
+            .iter()
+            .filter(|a| a["status"]["observedGeneration"] != a["metadata"]["generation"])
+            .map(|a| format!("{} {} {}", a["metadata"]["name"], a["metadata"]["generation"], a["status"]["observedGeneration"]))
+            .collect();
+        let open = bus.open().await;
+        if behind.is_empty() && open == 0 {
+            return Ok(());
+        }
+        Err(format!("{} behind, {open} open: {:?}", behind.len(), behind.first()))
+    })
+    .await;
+}
+
+/// 10,000 updates round the apps, as fast as the API server takes them.
+async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
+    let started = Instant::now();
+    futures::stream::iter(0..updates)
+        .for_each_concurrent(16, |number| async move {
+            let round = number / apps;
+            let patch = json!({"spec": {"config": {"ROUND": format!("{round}"), "NUMBER": format!("{number}")}}});
+            objects.patch("papp", &name(number % apps), patch).await;
+        })
+        .await;
+    started.elapsed()
+}
+
+async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
+    let world = World::start(&format!("storm-{apps}"), WorldOptions::default()).await;
+    let _watchers: Vec<_> =
+        watchers.iter().map(|arguments| world.part_with(Part::Watcher, arguments, Vec::new())).collect();
+    let _planner = world.part(Part::Planner);
+    let _executor = world.part(Part::Executor);
+    let objects = world.namespace(&[]).await;
+    create(&world, &objects, apps).await;
+    settled(&world, &objects).await;
+
+    let audit = world.audit();
+    let mark = audit.mark();
+    let sampler = world.bus().await.sample();
+    let took = storm(&objects, apps, updates).await;
+    let quiet = Instant::now();
+    settled(&world, &objects).await;
+    let after = quiet.elapsed();
+    let peak = sampler.finish().await;
+    let writes = audit.writes_since(mark);
+    let done = writes.iter().filter(|w| w.code < 300).count();
+    println!(
+        "storm over {apps} apps: {updates} updates in {took:.1?}, settled {after:.1?} later, {done} writes ({} refused), peak {peak:?}",
+        writes.len() - done
+    );
+    assert!(peak.samples > 50, "sampled throughout: {peak:?}");
+    assert!(peak.stream <= 50 && peak.flights <= 50, "{peak:?}");
+    assert!(done <= most_writes, "{done} writes");
+
+    // The newest configuration is what stands there.
+    for app in objects.list("papp").await {
+        let revision = app["status"]["revision"].as_str().unwrap();
+        let name = app["metadata"]["name"].as_str().unwrap();
+        let config = objects.get("configmap", &format!("{name}-{revision}")).await;
+        assert_eq!(config["data"], app["spec"]["config"], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_500_apps() {
+    run(500, 10_000, 3_000, &[&[]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_20_apps() {
+    run(20, 10_000, 3_000, &[&[]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_one_app() {
+    run(1, 10_000, 3_000, &[&[]]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_watchers_active() {
+    run(100, 4_000, 3_000, &[&["--force-active"], &["--force-active"]]).await;
+}
