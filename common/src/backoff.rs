@@ -38,7 +38,10 @@ pub fn after(class: ErrorClass, attempt: u32, jitter: f64) -> Duration {
 #[must_use]
 pub fn jitter_of(seed: &str) -> f64 {
     let hex = crate::digest::sha256_hex(seed.as_bytes());
-    let head = hex.get(..8).and_then(|h| u32::from_str_radix(h, 16).ok()).unwrap_or(0);
+    let head = hex
+        .get(..8)
+        .and_then(|h| u32::from_str_radix(h, 16).ok())
+        .unwrap_or(0);
     f64::from(head) / (f64::from(u32::MAX) + 1.0)
 }
 
@@ -48,9 +51,15 @@ mod tests {
 
     #[test]
     fn doubles_up_to_the_cap() {
-        assert_eq!(after(ErrorClass::Transient, 1, 0.0), Duration::from_millis(500));
+        assert_eq!(
+            after(ErrorClass::Transient, 1, 0.0),
+            Duration::from_millis(500)
+        );
         assert_eq!(after(ErrorClass::Transient, 3, 0.0), Duration::from_secs(2));
-        assert_eq!(after(ErrorClass::Transient, 4_000_000, 0.0), Duration::from_mins(1));
+        assert_eq!(
+            after(ErrorClass::Transient, 4_000_000, 0.0),
+            Duration::from_mins(1)
+        );
     }
 
     #[test]

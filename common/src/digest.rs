@@ -15,18 +15,22 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String can't fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// SHA-256 of the canonical JSON of `value`, in hex; maps are sorted by key.
 #[must_use]
 pub fn of_json<T: Serialize>(value: &T) -> String {
     // Through `Value`, whose maps are sorted whatever the order of a struct's fields is.
-    let bytes = serde_json::to_value(value).map(|v| v.to_string()).unwrap_or_default();
+    let bytes = serde_json::to_value(value)
+        .map(|v| v.to_string())
+        .unwrap_or_default();
     sha256_hex(bytes.as_bytes())
 }
 

@@ -33,7 +33,10 @@ impl StepId {
     /// slot time, attempt, trigger id: what makes it a new wish; never the generation).
     #[must_use]
     pub fn new(uid: &str, key: &str, occurrence: &str) -> Self {
-        Self(Uuid::new_v5(&STEP_NAMESPACE, format!("{uid}\n{key}\n{occurrence}").as_bytes()))
+        Self(Uuid::new_v5(
+            &STEP_NAMESPACE,
+            format!("{uid}\n{key}\n{occurrence}").as_bytes(),
+        ))
     }
 }
 
@@ -58,7 +61,11 @@ impl ObjectKey {
     /// A key from its parts.
     #[must_use]
     pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

@@ -174,7 +174,11 @@ pub const LINKS: [Link; 2] = [
         pointer: "/spec/migrations/name",
         to: Kind::DatabaseMigration,
     },
-    Link { from: Kind::DatabaseMigration, pointer: "/spec/app", to: Kind::PortfolioApp },
+    Link {
+        from: Kind::DatabaseMigration,
+        pointer: "/spec/app",
+        to: Kind::PortfolioApp,
+    },
 ];
 
 /// A text that never travels: the watcher replaces it by `{"size": bytes, "sha256": hex}` at the watch.
@@ -189,5 +193,8 @@ pub struct HashedText {
 }
 
 /// All texts that travel as size and hash.
-pub const HASHED_TEXTS: [HashedText; 1] =
-    [HashedText { kind: Kind::DatabaseMigration, list: "/spec/files", field: "sql" }];
+pub const HASHED_TEXTS: [HashedText; 1] = [HashedText {
+    kind: Kind::DatabaseMigration,
+    list: "/spec/files",
+    field: "sql",
+}];

@@ -8,8 +8,25 @@ pub mod class;
 pub mod digest;
 pub mod id;
 pub mod kinds;
+pub mod rights;
 pub mod subject;
 pub mod wire;
 
 #[cfg(feature = "runtime")]
 pub mod bus;
+#[cfg(feature = "runtime")]
+pub mod clock;
+#[cfg(feature = "runtime")]
+pub mod config;
+#[cfg(feature = "runtime")]
+pub mod health;
+#[cfg(feature = "runtime")]
+pub mod kube_client;
+#[cfg(feature = "runtime")]
+pub mod metrics;
+#[cfg(feature = "runtime")]
+pub mod record;
+#[cfg(feature = "runtime")]
+pub mod shutdown;
+#[cfg(feature = "runtime")]
+pub mod telemetry;

@@ -24,8 +24,14 @@ pub enum Stream {
 
 impl Stream {
     /// All streams, in the order in which a flight passes the first three.
-    pub const ALL: [Self; 6] =
-        [Self::Events, Self::Plans, Self::Outcomes, Self::Triggers, Self::Ledger, Self::Dead];
+    pub const ALL: [Self; 6] = [
+        Self::Events,
+        Self::Plans,
+        Self::Outcomes,
+        Self::Triggers,
+        Self::Ledger,
+        Self::Dead,
+    ];
     /// The streams that hold flights, in the order in which a flight passes them.
     pub const FLIGHTS: [Self; 3] = [Self::Events, Self::Plans, Self::Outcomes];
 
@@ -200,7 +206,11 @@ pub fn parse_ledger(subject: &str) -> Option<(String, String, ObjectKey)> {
 fn parse_key<'a>(tokens: &mut impl Iterator<Item = &'a str>) -> Option<ObjectKey> {
     let kind = tokens.next()?;
     let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
-    Some(ObjectKey { kind, namespace: unescape(tokens.next()?)?, name: unescape(tokens.next()?)? })
+    Some(ObjectKey {
+        kind,
+        namespace: unescape(tokens.next()?)?,
+        name: unescape(tokens.next()?)?,
+    })
 }
 
 #[cfg(test)]
@@ -217,7 +227,13 @@ mod tests {
 
     #[test]
     fn what_is_no_flight_is_none() {
-        for subject in ["", "sb.event", "sb.event.c.Nope.n.x", "sb.event.c.PortfolioApp.n.x.y", "x.y"] {
+        for subject in [
+            "",
+            "sb.event",
+            "sb.event.c.Nope.n.x",
+            "sb.event.c.PortfolioApp.n.x.y",
+            "x.y",
+        ] {
             assert_eq!(parse_flight(subject), None, "{subject}");
         }
     }
@@ -226,6 +242,9 @@ mod tests {
     fn triggers_round_trip() {
         let key = ObjectKey::new(Kind::PortfolioApp, "team-a", "web");
         let subject = trigger("ci", &key, "set-image");
-        assert_eq!(parse_trigger(&subject), Some(("ci".to_owned(), key, "set-image".to_owned())));
+        assert_eq!(
+            parse_trigger(&subject),
+            Some(("ci".to_owned(), key, "set-image".to_owned()))
+        );
     }
 }

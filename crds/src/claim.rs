@@ -38,6 +38,10 @@ pub struct Claim {
     /// When it was claimed.
     #[schemars(with = "k8s_openapi::apimachinery::pkg::apis::meta::v1::Time")]
     pub started_at: Timestamp,
+    /// When the planner asked for its cancellation; its Lease is deleted after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
+    pub cancelled_at: Option<Timestamp>,
     /// When the result was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]

@@ -110,7 +110,7 @@ pub struct LastFailure {
     pub class: String,
     /// What went wrong, for people.
     pub message: String,
-    /// Failures in a row of this action.
+    /// Failures in a row of this action, or of others with the same class.
     pub attempts: u32,
     /// First failure of the row.
     #[schemars(with = "k8s_openapi::apimachinery::pkg::apis::meta::v1::Time")]
@@ -120,6 +120,13 @@ pub struct LastFailure {
     pub last: Timestamp,
     /// Generation at which it failed.
     pub generation: i64,
+    /// Not tried again before this time, unless something changes; none: only after a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
+    pub until: Option<Timestamp>,
+    /// The flight whose Outcome was counted last: none counts twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconcile_id: Option<String>,
 }
 
 /// The answer to "why": the last decision that changed something.

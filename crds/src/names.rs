@@ -27,6 +27,8 @@ pub const LABEL_STEP: &str = "signalbox.dev/step";
 pub const ANNOTATION_APPLIED: &str = "signalbox.dev/applied";
 /// Annotation on a revision's Deployment: version of the renderer of its pod template.
 pub const ANNOTATION_RENDERER: &str = "signalbox.dev/renderer";
+/// Annotation on a revision's Deployment and `ConfigMap`: the user's inputs but the configuration, as JSON.
+pub const ANNOTATION_INPUTS: &str = "signalbox.dev/inputs";
 /// Annotation on a revision's Deployment: the revision beside which it was rolled out (or itself).
 pub const ANNOTATION_BASE: &str = "signalbox.dev/base";
 /// Annotation on a CR: id of the trigger that last changed its spec.

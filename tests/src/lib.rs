@@ -15,10 +15,12 @@ pub mod bus;
 pub mod fixtures;
 pub mod objects;
 pub mod parts;
+pub mod shared;
 pub mod wait;
 pub mod world;
 
 pub use objects::Objects;
 pub use parts::{Part, PartProcess};
+pub use shared::Slot;
 pub use wait::eventually;
 pub use world::{World, WorldOptions};

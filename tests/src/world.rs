@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use signalbox_common::bus::ensure::{EnsureArgs, ensure};
+use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::{self, Role};
 use signalbox_common::config::CommonArgs;
 use signalbox_common::rights::{Component, rbac_yaml, tenant_yaml};
@@ -44,11 +46,11 @@ impl World {
     /// # Panics
     /// If a server does not start.
     pub async fn start(name: &str, options: WorldOptions) -> Self {
-        let (seeds, users): (Vec<_>, Vec<_>) = Role::ALL
-            .into_iter()
+        let roles = Role::OWN.into_iter().chain([Role::Trigger { tenant: "ci".to_owned() }]);
+        let (seeds, users): (Vec<_>, Vec<_>) = roles
             .map(|role| {
                 let (seed, public) = rights::new_identity().expect("randomness");
-                ((role, seed), (role, public))
+                ((role.label(), seed), (role, public))
             })
             .unzip();
         let bare = ClusterOptions::bare(name);
@@ -68,8 +70,8 @@ impl World {
         .expect("the servers start");
         let folder = cluster.dir().join("identities");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let seeds = seeds.into_iter().map(|(role, seed)| (role.name(), keep(&folder, role.name(), &seed)));
-        let seeds = seeds.collect();
+        let seeds =
+            seeds.into_iter().map(|(role, seed)| (role, keep(&folder, role, &seed))).collect();
         let digest_key = keep(&folder, "digest.key", "0123456789abcdef0123456789abcdef");
         let client = client(&cluster.kubeconfig("admin").expect("there is an admin")).await;
         let world = Self {
@@ -95,9 +97,10 @@ impl World {
 
     /// Makes the streams, as `signalbox bus ensure` does.
     pub async fn ensure_bus(&self) {
-        signalbox_common::bus::ensure::ensure(&self.common_args("ensure"), &Default::default())
+        let bus = JetStreamBus::with_args(&self.common_args("ensure"), &Role::Ensure)
             .await
-            .expect("the streams are made");
+            .expect("the bus is there");
+        ensure(&bus, &EnsureArgs::default()).await.expect("the streams are made");
     }
 
     /// The arguments of a part or tool with the identity of `role`.

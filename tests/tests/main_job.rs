@@ -4,40 +4,21 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step ends the test")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::fixtures::{app, minimal};
 use signalbox_tests::objects::{condition, ready};
-use signalbox_tests::{Objects, PartProcess, World, WorldOptions, eventually};
-use tokio::sync::OnceCell;
+use signalbox_tests::shared::Shared;
+use signalbox_tests::{Objects, Slot, WorldOptions, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
 
-struct Shared {
-    world: World,
-    _parts: Vec<PartProcess>,
-    /// Holds the runtime that the world's clients live on.
-    _runtime: tokio::runtime::Handle,
-}
-
-/// One world for all tests of this file, on a runtime that outlives each of them.
-async fn shared() -> &'static Shared {
-    static WORLD: OnceCell<Shared> = OnceCell::const_new();
-    static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().unwrap());
-    WORLD
-        .get_or_init(|| async {
-            let handle = runtime.handle().clone();
-            let started = runtime.spawn(async move {
-                let options = WorldOptions { controllers: true, postgres: true };
-                let world = World::start("main-job", options).await;
-                let parts = world.parts();
-                Shared { world, _parts: parts, _runtime: handle }
-            });
-            started.await.unwrap()
-        })
-        .await
+/// One world for all tests of this file.
+async fn shared() -> Arc<Shared> {
+    static SLOT: Slot = Slot::new();
+    SLOT.world("main-job", WorldOptions { controllers: true, postgres: false }).await
 }
 
 async fn becomes_ready(objects: &Objects, name: &str) -> Value {
@@ -92,20 +73,15 @@ async fn a_new_image_goes_through_the_steps_and_is_promoted() {
     shared.world.apply(&app(&objects.namespace, "orders", "example/orders:1", steps)).await;
     let before = revision(&becomes_ready(&objects, "orders").await);
     objects.patch("papp", "orders", json!({"spec": {"image": "example/orders:2"}})).await;
-    let mut weights = Vec::new();
-    let app = eventually("the new image is promoted", SOON, || {
-        let objects = &objects;
-        let weights = &mut weights;
-        async move {
-            let app = objects.get("papp", "orders").await;
-            weights.push(app["status"]["rollout"]["weight"].as_i64());
-            ready(&app).and_then(|()| {
-                if app["status"]["stable"] == before.as_str() { Err("old".to_owned()) } else { Ok(app) }
-            })
-        }
+    let weights = Mutex::new(Vec::new());
+    let app = eventually("the new image is promoted", SOON, || async {
+        let app = objects.get("papp", "orders").await;
+        weights.lock().unwrap().push(app["status"]["rollout"]["weight"].as_i64());
+        ready(&app)?;
+        if revision(&app) == before { Err("old".to_owned()) } else { Ok(app) }
     })
     .await;
-    weights.dedup();
+    let weights = weights.into_inner().unwrap();
     assert!(weights.contains(&Some(25)) && weights.contains(&Some(50)), "{weights:?}");
     let stable = revision(&app);
     let new = objects.get("deployment", &format!("orders-{stable}")).await;

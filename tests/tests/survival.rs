@@ -59,7 +59,8 @@ async fn kills_in_a_storm_lose_nothing_and_do_nothing_twice() {
     let sampler = world.bus().await.sample();
     let mark = world.audit().mark();
     for round in 0..3 {
-        let storm = updates(&objects, 60, 600, &format!("r{round}"));
+        let word = format!("r{round}");
+        let storm = updates(&objects, 60, 600, &word);
         let kill = async {
             match round {
                 0 => {

@@ -3,6 +3,19 @@
 //! [`jetstream`] talks to real servers; [`memory`] serves the contract suite and simulations, never
 //! integration tests. Both pass the suite in [`contract`]. Limits are decided in [`limits`] alone.
 
+mod answers;
+mod connection;
+pub mod contract;
+pub mod ensure;
+pub mod heartbeat;
+mod io_thread;
+pub mod jetstream;
+pub mod limits;
+pub mod memory;
+mod memory_queue;
+mod pull;
+pub mod rights;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +23,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use crate::class::{Classify, ErrorClass};
 use crate::subject::Stream;
 
 /// A bus shared by tasks.
@@ -35,7 +49,8 @@ pub trait Bus: Send + Sync + 'static {
     /// State of a stream.
     fn state(&self, stream: Stream) -> BoxFuture<'_, Result<StreamState, BusError>>;
 
-    /// Sends a plain message (an answer to somebody who waits); kept by nobody.
+    /// Sends a plain message (an answer to somebody who waits); kept by nobody. Done when it is sent:
+    /// whether somebody listens, or the server refuses it, does not show.
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>>;
 }
 
@@ -134,4 +149,25 @@ pub enum BusError {
     /// The identity lacks the right.
     #[error("not allowed: {0}")]
     Forbidden(String),
+}
+
+impl Classify for PublishError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Occupied(_) | Self::Full(_) => ErrorClass::Throttled,
+            Self::TooLarge { .. } => ErrorClass::Invalid,
+            Self::Unknown(..) => ErrorClass::Transient,
+            Self::Forbidden(_) => ErrorClass::Forbidden,
+        }
+    }
+}
+
+impl Classify for BusError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unavailable(..) => ErrorClass::Transient,
+            Self::Missing(_) => ErrorClass::Missing,
+            Self::Forbidden(_) => ErrorClass::Forbidden,
+        }
+    }
 }

@@ -76,6 +76,10 @@ pub enum ApplyMode {
         uid: String,
         /// Resource version seen.
         resource_version: String,
+        /// [`LiveObject::basis`](super::LiveObject::basis) of the child seen: a conflict is tried again
+        /// only while it is the same; none: never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<String>,
     },
     /// PUT: undoes what an apply can't (a list's key, a foreign addition). Fields that the server
     /// assigned are carried over from the live object by the executor.
@@ -85,6 +89,10 @@ pub enum ApplyMode {
         uid: String,
         /// Resource version seen.
         resource_version: String,
+        /// [`LiveObject::basis`](super::LiveObject::basis) of the child seen: a conflict is tried again
+        /// only while it is the same; none: never.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<String>,
     },
 }
 
@@ -115,6 +123,10 @@ pub struct DeleteChild {
     pub uid: String,
     /// Resource version seen.
     pub resource_version: String,
+    /// [`LiveObject::basis`](super::LiveObject::basis) of the child seen: a conflict is tried again
+    /// only while it is the same; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// Merge patch of the object's status.

@@ -18,6 +18,9 @@ impl Event {
     /// An Event of the current schema.
     #[must_use]
     pub const fn new(observation: Observation) -> Self {
-        Self { schema: super::SCHEMA, observation }
+        Self {
+            schema: super::SCHEMA,
+            observation,
+        }
     }
 }

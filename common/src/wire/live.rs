@@ -68,7 +68,33 @@ impl LiveObject {
     #[must_use]
     pub fn is_owned_by(&self, uid: &str) -> bool {
         self.owners.iter().any(|owner| owner.uid == uid)
-            || self.labels.get(signalbox_crds::names::LABEL_OWNER_UID).is_some_and(|l| l == uid)
+            || self
+                .labels
+                .get(signalbox_crds::names::LABEL_OWNER_UID)
+                .is_some_and(|l| l == uid)
+    }
+
+    /// What a write on it rests on, as a digest: uid, generation (or content without status, where the kind
+    /// has no generation), deletion, labels, owners, finalizers. A change of anything else does not
+    /// refuse a write.
+    #[must_use]
+    pub fn basis(&self) -> String {
+        let mut content = match self.generation {
+            Some(_) => Value::Null,
+            None => self.content.clone(),
+        };
+        if let Some(fields) = content.as_object_mut() {
+            fields.remove("status");
+        }
+        crate::digest::of_json(&(
+            &self.uid,
+            self.generation,
+            content,
+            self.deleted_at.is_some(),
+            &self.labels,
+            &self.owners,
+            &self.finalizers,
+        ))
     }
 
     /// The value at a JSON pointer into `content` (`/spec/replicas`).

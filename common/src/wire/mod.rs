@@ -10,6 +10,7 @@ pub mod observation;
 pub mod outcome;
 pub mod plan;
 pub mod trigger;
+pub mod trim;
 
 pub use action::Action;
 pub use event::Event;
@@ -35,11 +36,17 @@ pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> 
         schema: u16,
     }
     if body.len() > MAX_MESSAGE_BYTES {
-        return Err(format!("{} bytes, more than the limit of {MAX_MESSAGE_BYTES}", body.len()));
+        return Err(format!(
+            "{} bytes, more than the limit of {MAX_MESSAGE_BYTES}",
+            body.len()
+        ));
     }
     let head: Head = serde_json::from_slice(body).map_err(|err| format!("no message: {err}"))?;
     if head.schema > SCHEMA || head.schema + 1 < SCHEMA || head.schema == 0 {
-        return Err(format!("schema {} is unknown to a reader of {SCHEMA}", head.schema));
+        return Err(format!(
+            "schema {} is unknown to a reader of {SCHEMA}",
+            head.schema
+        ));
     }
     serde_json::from_slice(body).map_err(|err| format!("schema {}: {err}", head.schema))
 }

@@ -29,6 +29,9 @@ pub struct Plan {
     pub cause: String,
     /// Who is behind it.
     pub actor: String,
+    /// Id of the trigger that caused the flight; whoever reports the Outcome names it there too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
     /// What to do.
     pub verdict: Verdict,
 }

@@ -15,7 +15,7 @@ use crate::reference::ResolvedReferences;
 pub struct PortfolioAppStatus {
     /// Newest generation that was planned and acted on; -1: never.
     pub observed_generation: i64,
-    /// Summary for people: Pending, Migrating, Progressing, Paused, Ready, RollingBack, RolledBack, Stalled, Terminating.
+    /// Summary for people: Pending, Migrating, Progressing, Paused, Ready, `RollingBack`, `RolledBack`, Stalled, Terminating.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// Ready, Reconciling, Stalled.

@@ -1,131 +1,200 @@
-//! Whether a live child is as wanted, and if not, how to bring it there.
+//! Satisfied: whether a live child is as wanted, and if not, whether an apply can make it so.
 //!
-//! Compares every wanted leaf and whatever other managers own beside it; never knows a kind's meaning.
+//! Decides for every child kind alike, from the desired configuration, the live object and the fields
+//! that other managers own. Never decides on replicas: they are scaled apart.
 
 use serde_json::Value;
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::LiveObject;
-use signalbox_common::wire::action::ApplyMode;
-use signalbox_crds::names;
 
-use super::children::Wanted;
+use super::quantity;
 
-/// Paths that the server or its controllers own in a child, by kind.
-fn is_assigned(kind: ChildKind, path: &[String]) -> bool {
-    let at = |index: usize| path.get(index).map(String::as_str);
-    match kind {
-        ChildKind::Service => matches!(
-            at(1),
-            Some("f:clusterIP" | "f:clusterIPs" | "f:ipFamilies" | "f:ipFamilyPolicy" | "f:healthCheckNodePort")
-        ),
-        ChildKind::PersistentVolumeClaim => matches!(at(1), Some("f:volumeName" | "f:storageClassName")),
-        ChildKind::Deployment => at(0) == Some("f:spec") && at(1) == Some("f:replicas"),
-        ChildKind::ConfigMap | ChildKind::HorizontalPodAutoscaler | ChildKind::PodDisruptionBudget => false,
+/// How a live child compares with its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Nothing to write.
+    Satisfied,
+    /// A forced apply brings it back.
+    Apply,
+    /// Somebody added what an apply can't remove, or edited a list's key: it is replaced.
+    Replace,
+}
+
+/// Compares a live child with its complete configuration.
+pub(super) fn fit(kind: ChildKind, desired: &Value, live: &LiveObject) -> Fit {
+    if live.foreign.iter().any(|path| !is_assigned(kind, path) && is_outside(desired, live, path)) {
+        return Fit::Replace;
+    }
+    if is_metadata_equal(desired, live) && is_content_equal(desired, live) && !is_altered(kind, desired, live) {
+        Fit::Satisfied
+    } else {
+        Fit::Apply
     }
 }
 
-/// How the live child becomes the wanted one; none: it is.
-pub(crate) fn mend(live: &LiveObject, wanted: &Wanted) -> Option<ApplyMode> {
-    let uid = live.uid.clone();
-    let resource_version = live.resource_version.clone();
-    let seen = Some(live.basis());
-    let foreign = live.foreign.iter().any(|path| {
-        !is_assigned(wanted.kind, path) && leftover(&wanted.object, path)
-    });
-    if foreign {
-        return Some(ApplyMode::Replace { uid, resource_version, seen });
-    }
-    (!is_as_wanted(live, wanted)).then_some(ApplyMode::Apply { uid, resource_version, seen })
-}
-
-fn is_as_wanted(live: &LiveObject, wanted: &Wanted) -> bool {
-    let hash = wanted.object.pointer("/metadata/annotations").and_then(|a| a.get(names::ANNOTATION_APPLIED));
-    let same_hash = live.annotations.get(names::ANNOTATION_APPLIED).map(String::as_str) == hash.and_then(Value::as_str);
-    let labels = wanted.object.pointer("/metadata/labels").and_then(Value::as_object);
-    let same_labels = labels.is_none_or(|labels| {
-        labels.iter().all(|(key, value)| live.labels.get(key).map(String::as_str) == value.as_str())
-    });
-    let owners = wanted.object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let same_owner = owners.is_none_or(|owners| {
-        owners.iter().all(|owner| live.owners.iter().any(|o| Some(o.uid.as_str()) == owner["uid"].as_str() && o.controller))
-    });
-    let content = |key: &str| {
-        let want = wanted.object.get(key);
-        want.is_none_or(|want| live.content.get(key).is_some_and(|found| covers(want, found)))
+fn is_metadata_equal(desired: &Value, live: &LiveObject) -> bool {
+    let texts = |pointer: &str| desired.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
+    let has = |map: &std::collections::BTreeMap<String, String>, key: &str, value: &Value| {
+        map.get(key).map(String::as_str) == value.as_str()
     };
-    // The data of a `ConfigMap` without any is absent.
-    let no_extra_data = wanted.kind != ChildKind::ConfigMap
-        || keys(wanted.object.get("data")) == keys(live.content.get("data"));
-    same_hash && same_labels && same_owner && content("data") && content("spec") && no_extra_data
+    let owners = desired.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    texts("/metadata/labels").iter().all(|(key, value)| has(&live.labels, key, value))
+        && texts("/metadata/annotations").iter().all(|(key, value)| has(&live.annotations, key, value))
+        && owners.into_iter().flatten().all(|owner| {
+            let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
+            live.owners.iter().any(|one| one.uid == uid && one.controller)
+        })
 }
 
-fn keys(data: Option<&Value>) -> Vec<&String> {
-    data.and_then(Value::as_object).map(|d| d.keys().collect()).unwrap_or_default()
+fn is_content_equal(desired: &Value, live: &LiveObject) -> bool {
+    let Some(fields) = desired.as_object() else { return true };
+    let content = fields.iter().filter(|(key, _)| !["apiVersion", "kind", "metadata"].contains(&key.as_str()));
+    content.into_iter().all(|(key, wanted)| {
+        let found = live.content.get(key);
+        covers(key, &without_replicas(key, wanted), found)
+    })
 }
 
-/// Whether every leaf of `wanted` stands in `found`.
-fn covers(wanted: &Value, found: &Value) -> bool {
+/// Replicas of a Deployment are scaled apart.
+fn without_replicas(key: &str, wanted: &Value) -> Value {
+    let mut wanted = wanted.clone();
+    if let (true, Some(fields)) = (key == "spec", wanted.as_object_mut()) {
+        fields.remove("replicas");
+    }
+    wanted
+}
+
+/// Whether every leaf of `wanted` is in `found`; `field` is the name under which both stand.
+fn covers(field: &str, wanted: &Value, found: Option<&Value>) -> bool {
+    if is_nothing(wanted) && found.is_none_or(is_nothing) {
+        return true;
+    }
+    let Some(found) = found else { return false };
     match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => wanted.iter().all(|(key, value)| {
-            // Replicas are compared apart, and asked for by Scale.
-            key == "replicas" || found.get(key).is_some_and(|f| covers(value, f))
-        }),
-        (Value::Array(wanted), Value::Array(found)) => {
-            wanted.len() == found.len() && wanted.iter().zip(found).all(|(w, f)| covers(w, f))
+        (Value::Object(wanted), Value::Object(found)) => {
+            let amounts = ["requests", "limits"].contains(&field);
+            wanted.iter().all(|(key, value)| match (amounts, value.as_str(), found.get(key).and_then(Value::as_str)) {
+                (true, Some(a), Some(b)) => quantity::same(a, b),
+                (_, _, _) => covers(key, value, found.get(key)),
+            })
         }
-        (wanted, found) => wanted == found,
+        (Value::Array(wanted), Value::Array(found)) => match list_key(field, wanted) {
+            Some(key) => wanted.iter().all(|item| {
+                let id = item.get(key);
+                found.iter().find(|one| one.get(key) == id).is_some_and(|one| covers("", item, Some(one)))
+            }),
+            None => {
+                wanted.len() == found.len()
+                    && wanted.iter().zip(found).all(|(a, b)| covers("", a, Some(b)))
+            }
+        },
+        (_, _) => wanted == found,
     }
 }
 
-/// Whether a path that somebody else owns leads out of what is wanted.
-fn leftover(wanted: &Value, path: &[String]) -> bool {
-    let mut at = Some(wanted);
-    for part in path {
-        let Some(here) = at else { return true };
-        at = if let Some(field) = part.strip_prefix("f:") {
-            here.get(field)
-        } else if let Some(key) = part.strip_prefix("k:") {
-            let Ok(key) = serde_json::from_str::<Value>(key) else { return true };
-            let item = |item: &&Value| {
-                key.as_object().is_some_and(|key| key.iter().all(|(k, v)| item.get(k) == Some(v)))
-            };
-            here.as_array().and_then(|items| items.iter().find(item))
-        } else if let Some(value) = part.strip_prefix("v:") {
-            let Ok(value) = serde_json::from_str::<Value>(value) else { return true };
-            here.as_array().and_then(|items| items.iter().find(|i| **i == value))
-        } else {
-            // "." is the item itself; an index names a place of an atomic list.
-            Some(here)
-        };
+/// Null, an empty map and an empty list are what the server leaves out.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-    at.is_none()
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// The key by which the items of a list are told apart; none: by position.
+fn list_key(field: &str, items: &[Value]) -> Option<&'static str> {
+    let key = match field {
+        "volumeMounts" => "mountPath",
+        "metrics" | "envFrom" | "items" => return None,
+        _ => "name",
+    };
+    items.iter().all(|item| item.get(key).is_some_and(Value::is_string)).then_some(key)
+}
 
-    use super::*;
-
-    fn path(parts: &[&str]) -> Vec<String> {
-        parts.iter().map(|p| (*p).to_owned()).collect()
+/// Fields that the server and the cluster's own controllers assign.
+fn is_assigned(kind: ChildKind, path: &[String]) -> bool {
+    let mut fields = path.iter().map(String::as_str);
+    let (root, field) = (fields.next(), fields.next());
+    if root == Some("f:metadata") && kind == ChildKind::PersistentVolumeClaim {
+        // Provisioners and storage tools label claims.
+        return field == Some("f:labels");
     }
-
-    #[test]
-    fn a_foreign_path_outside_the_wanted_is_a_leftover() {
-        let wanted = json!({"spec": {"ports": [{"port": 8080, "protocol": "TCP", "name": "http"}]}});
-        let key = |port: u16| format!("k:{{\"port\":{port},\"protocol\":\"TCP\"}}");
-        assert!(leftover(&wanted, &path(&["f:spec", "f:ports", &key(99), "f:port"])));
-        assert!(!leftover(&wanted, &path(&["f:spec", "f:ports", &key(8080), "f:port"])));
-        assert!(!leftover(&wanted, &path(&["f:spec", "f:ports", &key(8080), "."])));
-        assert!(leftover(&wanted, &path(&["f:spec", "f:externalName"])));
+    if root != Some("f:spec") {
+        return false;
     }
+    match kind {
+        ChildKind::Deployment => field == Some("f:replicas"),
+        ChildKind::Service => {
+            let own = ["f:clusterIP", "f:clusterIPs", "f:ipFamilies", "f:ipFamilyPolicy"];
+            own.map(Some).contains(&field) || path.last().is_some_and(|last| last == "f:nodePort")
+        }
+        ChildKind::PersistentVolumeClaim => true,
+        ChildKind::ConfigMap
+        | ChildKind::HorizontalPodAutoscaler
+        | ChildKind::PodDisruptionBudget => false,
+    }
+}
 
-    #[test]
-    fn more_fields_that_the_server_wrote_do_not_matter() {
-        assert!(covers(&json!({"a": [{"b": 1}]}), &json!({"a": [{"b": 1, "c": 2}], "d": 3})));
-        assert!(!covers(&json!({"a": [{"b": 1}]}), &json!({"a": [{"b": 2}]})));
-        assert!(!covers(&json!({"a": [1]}), &json!({"a": [1, 2]})));
-        assert!(covers(&json!({"replicas": 2}), &json!({"replicas": 7})));
+/// Whether a foreign path is in the live object but leads out of the configuration.
+fn is_outside(desired: &Value, live: &LiveObject, path: &[String]) -> bool {
+    walk(desired, path).is_none() && is_live(live, path)
+}
+
+/// Whether an atomic part (a selector, a list without keys) that somebody else wrote differs as a whole.
+fn is_altered(kind: ChildKind, desired: &Value, live: &LiveObject) -> bool {
+    live.foreign.iter().filter(|path| !is_assigned(kind, path)).any(|path| {
+        if path.first().is_some_and(|root| root == "f:metadata") || path.last().is_some_and(|l| l.starts_with("k:")) {
+            return false;
+        }
+        match walk(desired, path) {
+            Some(Value::Object(wanted)) => walk(&live.content, path)
+                .and_then(Value::as_object)
+                .is_some_and(|found| found.keys().any(|key| !wanted.contains_key(key))),
+            Some(Value::Array(wanted)) => walk(&live.content, path)
+                .and_then(Value::as_array)
+                .is_some_and(|found| found.len() != wanted.len()),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => false,
+        }
+    })
+}
+
+/// Whether what a path names still exists. Labels and owners are apart from the content.
+fn is_live(live: &LiveObject, path: &[String]) -> bool {
+    match path {
+        [root, kind, key, ..] if root == "f:metadata" && kind == "f:labels" => {
+            key.strip_prefix("f:").is_some_and(|key| live.labels.contains_key(key))
+        }
+        [root, ..] if root == "f:metadata" => true,
+        _ => walk(&live.content, path).is_some(),
+    }
+}
+
+/// The value at a path of `fieldsV1` keys.
+fn walk<'v>(from: &'v Value, path: &[String]) -> Option<&'v Value> {
+    path.iter().try_fold(from, |at, step| {
+        let (sort, name) = step.split_once(':').unwrap_or(("", step.as_str()));
+        match sort {
+            "f" => at.get(name),
+            "k" => {
+                let keys: Value = serde_json::from_str(name).ok()?;
+                let keys = keys.as_object()?;
+                at.as_array()?.iter().find(|item| keys.iter().all(|(key, value)| is_key(item, key, value)))
+            }
+            "v" => {
+                let value: Value = serde_json::from_str(name).ok()?;
+                at.as_array()?.iter().find(|item| **item == value)
+            }
+            "i" => at.get(name.parse::<usize>().ok()?),
+            _ => Some(at),
+        }
+    })
+}
+
+/// Whether an item has a key's value; a protocol that is left out is TCP.
+fn is_key(item: &Value, key: &str, value: &Value) -> bool {
+    match item.get(key) {
+        Some(found) => found == value,
+        None => key == "protocol" && value == "TCP",
     }
 }

@@ -1,0 +1,68 @@
+# The habitual verbs; `make` alone lists them. Everything sets itself up: the Rust toolchain comes from
+# rust-toolchain.toml, the servers are built once by Go and cached, PostgreSQL is found or installed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# In continuous integration every clone shares one build folder.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/signalbox/target
+endif
+
+CARGO ?= cargo
+CLI := $(CARGO) run --quiet --package signalbox-cli --
+
+.PHONY: help demo dev test check fmt lint build servers generate generated
+
+help: ## List the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## Show the main job on real servers, check every step, end by itself
+	@echo "building signalbox (a few minutes the first time)"
+	$(CARGO) build --package signalbox-cli
+	@$(CLI) dev --demo
+
+dev: tools ## The same servers and parts with the example app, until Ctrl-C
+	@echo "building signalbox (a few minutes the first time)"
+	$(CARGO) build --package signalbox-cli
+	@$(CLI) dev
+
+test: tools fmt-check lint pure generated build servers ## Everything: format, lints, generated files, all tests on real servers
+	$(CARGO) test --workspace
+	@echo "all tests passed"
+
+check: ## Compile everything, quickly
+	$(CARGO) check --workspace --all-targets
+
+build: ## Compile everything that tests start
+	$(CARGO) build --workspace --bins
+
+servers: ## Build the servers that tests and the demo start (once per version)
+	$(CARGO) run --quiet --package signalbox-devcluster --bin signalbox-devcluster -- build
+
+fmt: ## Format
+	$(CARGO) fmt --all
+
+.PHONY: tools fmt-check pure deny
+fmt-check:
+	$(CARGO) fmt --all --check
+
+lint: ## Lints, warnings denied
+	$(CARGO) clippy --workspace --all-targets --all-features -- --deny warnings
+
+# The planner's library knows no runtime, no bus and no client.
+pure:
+	$(CARGO) check --package signalbox-planner --lib --no-default-features
+
+generate: ## Write deploy/generated from the code
+	@$(CLI) generate
+
+generated: ## Check that deploy/generated is what the code says
+	@$(CLI) generate --check
+
+deny: ## Licences and advisories of dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+tools:
+	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "go is missing: install Go (https://go.dev/dl), it builds the servers" >&2; exit 1; }

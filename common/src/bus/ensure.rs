@@ -1,0 +1,380 @@
+//! Streams and durable consumers: made and kept as design section 3 says.
+//!
+//! Never deletes, never purges, and never lowers a limit of a live stream unless told to: a lower limit
+//! deletes messages. What it leaves as it is, it reports. Fields it does not own stay as they are.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::BusError;
+use super::connection::Failure;
+use super::jetstream::JetStreamBus;
+use super::limits::{
+    ACK_WAIT, BACKLOG_LIMIT, DEAD_AGE, DEAD_BYTES, LEDGER_AGE, LEDGER_BYTES, LEDGER_DUPLICATES,
+    MAX_HEADERS, MAX_MESSAGE, PER_SUBJECT_LIMIT,
+};
+use crate::subject::Stream;
+
+/// Where messages are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Storage {
+    /// In files.
+    #[default]
+    File,
+    /// In memory, lost with the server.
+    Memory,
+}
+
+/// How streams are made.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct EnsureArgs {
+    /// Copies of each stream; 3 on a cluster of servers.
+    #[arg(long, env = "SIGNALBOX_BUS_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// Where messages are kept.
+    #[arg(long, env = "SIGNALBOX_BUS_STORAGE", value_enum, default_value_t = Storage::File)]
+    pub storage: Storage,
+    /// Also lower limits of live streams, which deletes what is above them.
+    #[arg(long)]
+    pub lower_limits: bool,
+}
+
+impl Default for EnsureArgs {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            storage: Storage::File,
+            lower_limits: false,
+        }
+    }
+}
+
+/// What was done, or left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Made.
+    Created(String),
+    /// A field was brought to what it has to be.
+    Updated {
+        /// Stream, or stream and consumer.
+        what: String,
+        /// Field.
+        field: String,
+    },
+    /// A field differs and was left: it can't be changed, or only with a loss.
+    Kept {
+        /// Stream, or stream and consumer.
+        what: String,
+        /// Field.
+        field: String,
+        /// What it is.
+        live: String,
+        /// What it would have to be.
+        wanted: String,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created(what) => write!(f, "{what}: created"),
+            Self::Updated { what, field } => write!(f, "{what}: updated {field}"),
+            Self::Kept {
+                what,
+                field,
+                live,
+                wanted,
+            } => {
+                write!(f, "{what}: left {field} at {live}, not {wanted}")
+            }
+        }
+    }
+}
+
+/// Creates or updates all streams and consumers; an empty answer means that all was well.
+pub async fn ensure(bus: &JetStreamBus, args: &EnsureArgs) -> Result<Vec<Change>, BusError> {
+    let mut changes = Vec::new();
+    for stream in Stream::ALL {
+        let name = stream.name();
+        let api = Api {
+            info: format!("$JS.API.STREAM.INFO.{name}"),
+            create: format!("$JS.API.STREAM.CREATE.{name}"),
+            update: format!("$JS.API.STREAM.UPDATE.{name}"),
+            what: name.to_owned(),
+        };
+        let wrap = |config: Map<String, Value>| Value::Object(config);
+        changes.extend(bring(bus, &api, stream_config(stream, args), args, wrap).await?);
+        let Some(consumer) = stream.consumer() else {
+            continue;
+        };
+        let create = format!("$JS.API.CONSUMER.CREATE.{name}.{consumer}");
+        let api = Api {
+            info: format!("$JS.API.CONSUMER.INFO.{name}.{consumer}"),
+            create: create.clone(),
+            update: create,
+            what: format!("{name}/{consumer}"),
+        };
+        let wrap = |config| json!({ "stream_name": name, "config": Value::Object(config) });
+        changes.extend(bring(bus, &api, consumer_config(consumer), args, wrap).await?);
+    }
+    Ok(changes)
+}
+
+/// Ensures again every `every` until `shutdown`, so that a wiped bus comes back.
+pub async fn keep(
+    bus: &JetStreamBus,
+    args: &EnsureArgs,
+    every: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut told = Vec::new();
+    loop {
+        match ensure(bus, args).await {
+            Ok(changes) if changes == told => {}
+            Ok(changes) => {
+                for change in &changes {
+                    tracing::info!(%change, "bus");
+                }
+                told = changes;
+            }
+            Err(error) => tracing::warn!(%error, "failed to ensure the bus"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
+struct Api {
+    info: String,
+    create: String,
+    update: String,
+    what: String,
+}
+
+async fn bring(
+    bus: &JetStreamBus,
+    api: &Api,
+    wanted: Map<String, Value>,
+    args: &EnsureArgs,
+    wrap: impl Fn(Map<String, Value>) -> Value,
+) -> Result<Vec<Change>, BusError> {
+    let Some(live) = read(bus, api).await? else {
+        call(bus, api, &api.create, &wrap(wanted)).await?;
+        return Ok(vec![Change::Created(api.what.clone())]);
+    };
+    let (merged, changes) = merge(&api.what, live, wanted, args.lower_limits);
+    if changes
+        .iter()
+        .any(|change| matches!(change, Change::Updated { .. }))
+    {
+        call(bus, api, &api.update, &wrap(merged)).await?;
+    }
+    Ok(changes)
+}
+
+/// The live configuration; none if there is no such stream or consumer.
+async fn read(bus: &JetStreamBus, api: &Api) -> Result<Option<Map<String, Value>>, BusError> {
+    let mut answer = match call(bus, api, &api.info, &Value::Null).await {
+        Ok(answer) => answer,
+        Err(BusError::Missing(_)) => return Ok(None),
+        Err(error @ (BusError::Unavailable(..) | BusError::Forbidden(_))) => return Err(error),
+    };
+    match answer.get_mut("config").map(Value::take) {
+        Some(Value::Object(config)) => Ok(Some(config)),
+        Some(_) | None => Err(BusError::Unavailable("a configuration", answer.to_string())),
+    }
+}
+
+async fn call(
+    bus: &JetStreamBus,
+    api: &Api,
+    subject: &str,
+    body: &Value,
+) -> Result<Value, BusError> {
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
+    let answer = bus.connection.request(subject, None, body).await;
+    let answer = answer.map_err(|failure| match failure {
+        // The API itself answers for streams and consumers that do not exist.
+        Failure::NoResponders => {
+            BusError::Unavailable("JetStream", "the server does not offer it".to_owned())
+        }
+        other @ (Failure::Refused | Failure::TooLarge | Failure::Silent(_)) => {
+            other.into_error("JetStream", &api.what)
+        }
+    })?;
+    let answer: Value = serde_json::from_slice(&answer.payload)
+        .map_err(|error| BusError::Unavailable("JetStream", error.to_string()))?;
+    match answer.get("error") {
+        None => Ok(answer),
+        Some(error) if error.get("code") == Some(&json!(404)) => {
+            Err(BusError::Missing(api.what.clone()))
+        }
+        Some(error) => Err(BusError::Unavailable(
+            "JetStream",
+            format!("{}: {error}", api.what),
+        )),
+    }
+}
+
+/// Can't be changed on the server.
+const FIXED: [&str; 2] = ["retention", "storage"];
+/// Lowering one of these deletes messages.
+const LIMITS: [&str; 3] = ["max_msgs", "max_bytes", "max_age"];
+
+fn merge(
+    what: &str,
+    mut live: Map<String, Value>,
+    wanted: Map<String, Value>,
+    lower: bool,
+) -> (Map<String, Value>, Vec<Change>) {
+    let mut changes = Vec::new();
+    for (field, wanted) in wanted {
+        let is = live.get(&field).unwrap_or(&Value::Null);
+        if *is == wanted || is_default(is) && is_default(&wanted) {
+            continue;
+        }
+        let lowered = LIMITS.contains(&field.as_str()) && bound(&wanted) < bound(is);
+        if FIXED.contains(&field.as_str()) || lowered && !lower {
+            let (live, wanted) = (is.to_string(), wanted.to_string());
+            changes.push(Change::Kept {
+                what: what.to_owned(),
+                field,
+                live,
+                wanted,
+            });
+        } else {
+            changes.push(Change::Updated {
+                what: what.to_owned(),
+                field: field.clone(),
+            });
+            live.insert(field, wanted);
+        }
+    }
+    (live, changes)
+}
+
+/// The server leaves defaults out.
+fn is_default(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false)) || *value == json!(0) || *value == json!("")
+}
+
+/// No limit is the highest one.
+fn bound(value: &Value) -> i64 {
+    value
+        .as_i64()
+        .filter(|limit| *limit > 0)
+        .unwrap_or(i64::MAX)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn stream_config(stream: Stream, args: &EnsureArgs) -> Map<String, Value> {
+    let about = match stream {
+        Stream::Events => "Events, watcher to planner",
+        Stream::Plans => "Plans, planner to executor",
+        Stream::Outcomes => "Outcomes, planner and executor to watcher",
+        Stream::Triggers => "Triggers from outside, to watcher",
+        Stream::Ledger => "What happened; nothing consumes it",
+        Stream::Dead => "What could not be used, with the reason",
+    };
+    let storage = match args.storage {
+        Storage::File => "file",
+        Storage::Memory => "memory",
+    };
+    let common = json!({
+        "name": stream.name(), "description": about, "subjects": [stream.subjects()],
+        "storage": storage, "num_replicas": args.replicas,
+        "max_msg_size": MAX_MESSAGE + MAX_HEADERS,
+    });
+    let own = match stream {
+        Stream::Events | Stream::Plans | Stream::Outcomes | Stream::Triggers => json!({
+            "retention": "workqueue", "discard": "new", "discard_new_per_subject": true,
+            "max_msgs": BACKLOG_LIMIT, "max_msgs_per_subject": PER_SUBJECT_LIMIT,
+        }),
+        Stream::Ledger => json!({
+            "retention": "limits", "discard": "old", "compression": "s2", "allow_direct": true,
+            "deny_delete": true, "deny_purge": true, "max_age": nanos(LEDGER_AGE),
+            "max_bytes": LEDGER_BYTES, "duplicate_window": nanos(LEDGER_DUPLICATES),
+        }),
+        Stream::Dead => json!({
+            "retention": "limits", "discard": "old", "compression": "s2", "allow_direct": true,
+            "max_age": nanos(DEAD_AGE), "max_bytes": DEAD_BYTES,
+        }),
+    };
+    object(common).into_iter().chain(object(own)).collect()
+}
+
+fn consumer_config(name: &str) -> Map<String, Value> {
+    object(json!({
+        "name": name, "durable_name": name, "ack_policy": "explicit", "deliver_policy": "all",
+        "replay_policy": "instant", "ack_wait": nanos(ACK_WAIT), "max_deliver": -1,
+        "max_ack_pending": BACKLOG_LIMIT, "max_waiting": 512,
+    }))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_lowered_only_when_told_to() {
+        let wanted = || object(json!({ "max_msgs": 50, "max_bytes": 10, "num_replicas": 3 }));
+        let live = || object(json!({ "max_msgs": 80, "max_bytes": -1, "num_replicas": 1, "x": 1 }));
+        let (merged, changes) = merge("S", live(), wanted(), false);
+        assert_eq!(
+            Value::Object(merged),
+            json!({ "max_msgs": 80, "max_bytes": -1, "num_replicas": 3, "x": 1 })
+        );
+        assert_eq!(
+            changes
+                .iter()
+                .filter(|c| matches!(c, Change::Kept { .. }))
+                .count(),
+            2
+        );
+        let (merged, _) = merge("S", live(), wanted(), true);
+        assert_eq!(merged.get("max_msgs"), Some(&json!(50)));
+    }
+
+    #[test]
+    fn what_can_not_change_is_left_and_said() {
+        let (merged, changes) = merge(
+            "S",
+            object(json!({ "storage": "file" })),
+            object(json!({ "storage": "memory" })),
+            true,
+        );
+        assert_eq!(merged.get("storage"), Some(&json!("file")));
+        let change = changes.first().map(ToString::to_string);
+        assert_eq!(
+            change.as_deref(),
+            Some("S: left storage at \"file\", not \"memory\"")
+        );
+    }
+
+    #[test]
+    fn defaults_that_the_server_leaves_out_are_no_change() {
+        let wanted = object(json!({ "deny_delete": false, "max_age": 0 }));
+        assert_eq!(merge("S", Map::new(), wanted, false).1, []);
+    }
+}

@@ -1,0 +1,186 @@
+//! Metrics: one registry a part, names `signalbox_<component>_<noun>_<unit|total>`.
+//!
+//! Never takes a label from an object's name: labels are closed sets.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::class::{Classify, ErrorClass};
+
+/// Buckets in seconds, from a millisecond to a minute.
+pub const SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0,
+];
+
+/// The registry of one part; clones share it.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    component: &'static str,
+}
+
+/// A metric that can't be made: its name is wrong or taken, a defect of the part.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to register the metric {name}: {source}")]
+pub struct MetricsError {
+    name: String,
+    source: prometheus::Error,
+}
+
+impl Classify for MetricsError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Fatal
+    }
+}
+
+impl Metrics {
+    /// An empty registry for the metrics of `component` (`watcher`, `planner`, ...).
+    #[must_use]
+    pub fn new(component: &'static str) -> Self {
+        Self {
+            registry: Registry::new(),
+            component,
+        }
+    }
+
+    /// `signalbox_<component>_<noun>_total`
+    pub fn counter(&self, noun: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        let name = self.name(noun, "total");
+        self.add(&name, IntCounter::new(name.as_str(), help))
+    }
+
+    /// `signalbox_<component>_<noun>_total` by closed sets of labels.
+    pub fn counters(
+        &self,
+        noun: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, MetricsError> {
+        let name = self.name(noun, "total");
+        self.add(
+            &name,
+            IntCounterVec::new(Opts::new(name.as_str(), help), labels),
+        )
+    }
+
+    /// `signalbox_<component>_<noun>`: a number of things.
+    pub fn gauge(&self, noun: &str, help: &str) -> Result<IntGauge, MetricsError> {
+        let name = self.name(noun, "");
+        self.add(&name, IntGauge::new(name.as_str(), help))
+    }
+
+    /// `signalbox_<component>_<noun>` by closed sets of labels.
+    pub fn gauges(
+        &self,
+        noun: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, MetricsError> {
+        let name = self.name(noun, "");
+        self.add(
+            &name,
+            IntGaugeVec::new(Opts::new(name.as_str(), help), labels),
+        )
+    }
+
+    /// `signalbox_<component>_<noun>_<unit>`: a quantity.
+    pub fn quantity(&self, noun: &str, unit: &str, help: &str) -> Result<Gauge, MetricsError> {
+        let name = self.name(noun, unit);
+        self.add(&name, Gauge::new(name.as_str(), help))
+    }
+
+    /// `signalbox_<component>_<noun>_seconds`, with the buckets [`SECONDS`].
+    pub fn seconds(&self, noun: &str, help: &str) -> Result<Histogram, MetricsError> {
+        let name = self.name(noun, "seconds");
+        let options = HistogramOpts::new(name.as_str(), help).buckets(SECONDS.to_vec());
+        self.add(&name, Histogram::with_opts(options))
+    }
+
+    /// `signalbox_<component>_<noun>_seconds` by closed sets of labels.
+    pub fn seconds_by(
+        &self,
+        noun: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, MetricsError> {
+        let name = self.name(noun, "seconds");
+        let options = HistogramOpts::new(name.as_str(), help).buckets(SECONDS.to_vec());
+        self.add(&name, HistogramVec::new(options, labels))
+    }
+
+    /// All metrics as Prometheus reads them.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "failed to encode metrics");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn name(&self, noun: &str, unit: &str) -> String {
+        let separator = if unit.is_empty() { "" } else { "_" };
+        format!("signalbox_{}_{noun}{separator}{unit}", self.component)
+    }
+
+    fn add<M: Collector + Clone + 'static>(
+        &self,
+        name: &str,
+        metric: prometheus::Result<M>,
+    ) -> Result<M, MetricsError> {
+        metric
+            .and_then(|metric| {
+                self.registry
+                    .register(Box::new(metric.clone()))
+                    .map(|()| metric)
+            })
+            .map_err(|source| MetricsError {
+                name: name.to_owned(),
+                source,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule() {
+        let metrics = Metrics::new("watcher");
+        metrics
+            .counters("events", "Events published.", &["cause"])
+            .unwrap()
+            .with_label_values(&["spec"])
+            .inc();
+        metrics
+            .seconds("flight", "Length of flights.")
+            .unwrap()
+            .observe(0.3);
+        metrics.gauge("flights", "Flights now.").unwrap().set(7);
+        let text = metrics.encode();
+        assert!(
+            text.contains("signalbox_watcher_events_total{cause=\"spec\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("signalbox_watcher_flight_seconds_count 1"),
+            "{text}"
+        );
+        assert!(text.contains("signalbox_watcher_flights 7"), "{text}");
+    }
+
+    #[test]
+    fn a_name_is_given_once() {
+        let metrics = Metrics::new("planner");
+        metrics.counter("plans", "Plans.").unwrap();
+        let error = metrics.counter("plans", "Plans.").unwrap_err();
+        assert!(
+            error.to_string().contains("signalbox_planner_plans_total"),
+            "{error}"
+        );
+    }
+}

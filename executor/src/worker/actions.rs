@@ -1,0 +1,189 @@
+//! The actions of one plan: in their order of dependency, independent ones side by side.
+//!
+//! Decides when to stop: at the first that can't be done. A panic in an action is its failure and
+//! nothing else's.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use signalbox_common::class::ErrorClass;
+use signalbox_common::wire::outcome::{ActionReport, ActionResult, Written};
+use signalbox_common::wire::plan::PlannedAction;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use super::schedule::Schedule;
+use crate::apply;
+use crate::claims::LongWork;
+use crate::context::{Applied, PlanContext};
+use crate::error::ActionError;
+use crate::metrics::{ExecutorMetrics, result_label};
+
+/// What came of a plan's actions.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// One entry an action, in the order of the plan.
+    pub(super) reports: Vec<ActionReport>,
+    /// What was written.
+    pub(super) written: Vec<Written>,
+    /// The first that could not be done, by its key.
+    pub(super) failed: Option<(String, ActionError)>,
+}
+
+/// One action that has ended.
+struct Ended {
+    place: usize,
+    took_ms: i64,
+    result: Result<Applied, ActionError>,
+}
+
+/// Runs the actions of a plan.
+///
+/// # Errors
+/// Why they have no order; none of them was tried.
+pub(super) async fn run(
+    ctx: &Arc<PlanContext>,
+    work: &Arc<LongWork>,
+    metrics: &ExecutorMetrics,
+    actions: Vec<PlannedAction>,
+) -> Result<Ran, String> {
+    let mut schedule = Schedule::new(&actions)?;
+    let actions: Vec<Arc<PlannedAction>> = actions.into_iter().map(Arc::new).collect();
+    let skipped = |action: &Arc<PlannedAction>| ActionReport {
+        key: action.key.clone(),
+        id: action.id,
+        result: ActionResult::Skipped,
+        took_ms: 0,
+    };
+    let reports = actions.iter().map(skipped).collect();
+    let mut ran = Ran {
+        reports,
+        written: Vec::new(),
+        failed: None,
+    };
+    let mut running = JoinSet::new();
+    loop {
+        for place in schedule.begin() {
+            if let Some(action) = actions.get(place) {
+                let one = one(
+                    ctx.clone(),
+                    work.clone(),
+                    metrics.clone(),
+                    action.clone(),
+                    place,
+                );
+                running.spawn(one.in_current_span());
+            }
+        }
+        match running.join_next().await {
+            None => return Ok(ran),
+            Some(Ok(ended)) => take(ended, ctx, &actions, &mut schedule, &mut ran),
+            // Cancelled tasks and panics outside of the action itself: nothing is known of it.
+            Some(Err(err)) => {
+                schedule.stop();
+                let err =
+                    ActionError::new(ErrorClass::Fatal, format!("an action's task ended: {err}"));
+                ran.failed.get_or_insert((String::new(), err));
+            }
+        }
+    }
+}
+
+fn take(
+    ended: Ended,
+    ctx: &PlanContext,
+    actions: &[Arc<PlannedAction>],
+    schedule: &mut Schedule,
+    ran: &mut Ran,
+) {
+    let Some(action) = actions.get(ended.place) else {
+        return;
+    };
+    let result = match ended.result {
+        Ok(applied) => {
+            applied
+                .written
+                .iter()
+                .for_each(|written| ctx.versions.note(written));
+            ran.written.extend(applied.written);
+            schedule.done(&action.key);
+            applied.result
+        }
+        Err(err) => {
+            schedule.stop();
+            ran.failed.get_or_insert_with(|| (action.key.clone(), err));
+            ActionResult::Failed
+        }
+    };
+    if let Some(report) = ran.reports.get_mut(ended.place) {
+        report.result = result;
+        report.took_ms = ended.took_ms;
+    }
+}
+
+/// The result of an action, whose panic is its failure.
+async fn caught(
+    task: impl Future<Output = Result<Applied, ActionError>> + Send + 'static,
+    metrics: &ExecutorMetrics,
+) -> Result<Applied, ActionError> {
+    tokio::spawn(task.in_current_span())
+        .await
+        .unwrap_or_else(|err| {
+            metrics.panicked();
+            Err(ActionError::new(
+                ErrorClass::Fatal,
+                format!("the action panicked: {err}"),
+            ))
+        })
+}
+
+/// Does one action, and turns a panic in it into its failure.
+async fn one(
+    ctx: Arc<PlanContext>,
+    work: Arc<LongWork>,
+    metrics: ExecutorMetrics,
+    action: Arc<PlannedAction>,
+    place: usize,
+) -> Ended {
+    let begun = Instant::now();
+    let planned = action.clone();
+    let task = async move { apply::act(&ctx, &work, &planned).await };
+    let result = caught(task, &metrics).await;
+    let took = begun.elapsed();
+    let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    let outcome = result
+        .as_ref()
+        .map_or(ActionResult::Failed, |applied| applied.result);
+    let label = action.action.label();
+    metrics.action(label, outcome, took.as_secs_f64());
+    match &result {
+        Ok(_) => tracing::info!(
+            action = %action.key, step = %action.id, kind = label, result = result_label(outcome), took_ms,
+            "action"
+        ),
+        Err(err) => tracing::warn!(
+            action = %action.key, step = %action.id, kind = label, class = err.class.label(), error = %err, took_ms,
+            "action failed"
+        ),
+    }
+    Ended {
+        place,
+        took_ms,
+        result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signalbox_common::metrics::Metrics;
+
+    #[tokio::test]
+    async fn a_panic_in_an_action_is_its_failure() {
+        let metrics = ExecutorMetrics::new(&Metrics::new("test")).unwrap();
+        let task = async { std::hint::black_box(None::<Result<Applied, ActionError>>).unwrap() };
+        let err = caught(task, &metrics).await.unwrap_err();
+        assert_eq!(err.class, ErrorClass::Fatal);
+        assert!(err.message.contains("panicked"), "{err}");
+    }
+}

@@ -1,0 +1,69 @@
+//! From an Observation to a Plan: the frame around the kinds.
+//!
+//! Decides which kind plans and what stands in every plan; never what a kind does. Total and pure.
+
+use signalbox_common::digest;
+use signalbox_common::kinds::Kind;
+use signalbox_common::wire::{Cause, Observation, Plan, SCHEMA};
+
+use crate::draft::Draft;
+use crate::{migration, portfolio, stalled};
+
+/// Version of this planner: the crate's and its rules'. It stands in every plan, and what one version
+/// could not plan is tried again by another.
+#[cfg(not(feature = "changed-rule"))]
+pub const PLANNER: &str = concat!(env!("CARGO_PKG_VERSION"), "+rules.1");
+/// Version of this planner, which differs from the released one in exactly one rule.
+#[cfg(feature = "changed-rule")]
+pub const PLANNER: &str = concat!(env!("CARGO_PKG_VERSION"), "+rules.1-changed");
+
+/// What is to be done about what was seen.
+#[must_use]
+pub fn plan(seen: &Observation) -> Plan {
+    Plan {
+        schema: SCHEMA,
+        reconcile_id: seen.reconcile_id,
+        key: seen.key.clone(),
+        uid: seen.uid.clone(),
+        planner: PLANNER.to_owned(),
+        observation: digest::of_json(seen),
+        cause: seen.cause.label().to_owned(),
+        actor: seen.cause.actor(),
+        trigger: trigger(seen),
+        verdict: decide(seen).into_verdict(),
+    }
+}
+
+/// What the object's kind decides, unless there is no object or it can't be planned.
+fn decide(seen: &Observation) -> Draft {
+    // What a gone object owned goes by its owner references.
+    let Some(object) = &seen.object else {
+        return Draft::new(&seen.uid);
+    };
+    if seen.too_large {
+        return stalled::too_large(seen, object);
+    }
+    if let Some(draft) = stalled::unplannable(seen, object) {
+        return draft;
+    }
+    match seen.key.kind {
+        Kind::PortfolioApp => portfolio::decide(seen, object),
+        Kind::DatabaseMigration => migration::decide(seen, object),
+    }
+}
+
+/// Id of the trigger that caused the flight.
+fn trigger(seen: &Observation) -> Option<String> {
+    match &seen.cause {
+        Cause::Trigger { trigger } => Some(trigger.id.clone()),
+        Cause::Spec { .. }
+        | Cause::Deletion
+        | Cause::Gone
+        | Cause::Child { .. }
+        | Cause::Link { .. }
+        | Cause::Timer
+        | Cause::Outcome
+        | Cause::Command { .. }
+        | Cause::Resync => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! The comparison with a relist, metadata only and spread out: what a watch never told is found.
+//!
+//! Decides what differs; the watch itself is then made to list anew, so there is one way into the cache.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kube::api::{Api, ListParams};
+use kube::{Client, Error};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::queue::number;
+use crate::watch::{Raw, Source};
+
+/// How often each kind is compared.
+const EVERY: Duration = Duration::from_mins(5);
+/// A difference that is still there after this time is one.
+const SECOND_LOOK: Duration = Duration::from_secs(3);
+/// Objects in one page.
+const PAGE: u32 = 500;
+
+type Names = HashMap<(String, String), (Box<str>, u64)>;
+
+/// What a relist found: uid and version by namespace and name.
+pub(crate) struct Inventory {
+    pub(crate) source: Source,
+    listed: Names,
+    pub(crate) second_look: bool,
+    answer: oneshot::Sender<usize>,
+}
+
+impl Inventory {
+    /// How many objects the cache lacks, has in an older version, or still has.
+    pub(crate) fn differences(&self, cached: &Names) -> usize {
+        let behind = self.listed.iter().filter(|(name, (uid, version))| {
+            cached
+                .get(*name)
+                .is_none_or(|(known, seen)| known != uid || seen < version)
+        });
+        let newest = self
+            .listed
+            .values()
+            .map(|(_, version)| *version)
+            .max()
+            .unwrap_or(0);
+        // What is newer than the whole list may have come since.
+        let left = cached
+            .iter()
+            .filter(|(name, (_, seen))| !self.listed.contains_key(*name) && *seen <= newest);
+        behind.count() + left.count()
+    }
+
+    pub(crate) fn tell(self, differences: usize) {
+        // The comparing task may have ended.
+        let _ = self.answer.send(differences);
+    }
+}
+
+/// Compares all kinds in turn, for as long as somebody listens.
+pub(crate) async fn compare(client: Client, tell: mpsc::Sender<Inventory>) {
+    let sources: Vec<Source> = Source::all()
+        .into_iter()
+        .filter(|source| *source != Source::Leases)
+        .collect();
+    let pause = EVERY / u32::try_from(sources.len()).unwrap_or(1).max(1);
+    loop {
+        for source in &sources {
+            tokio::time::sleep(pause).await;
+            let listed = match list(&client, *source).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    tracing::debug!(kind = source.kind(), %error, "failed to relist");
+                    continue;
+                }
+            };
+            let Some(differences) = ask(&tell, *source, listed.clone(), false).await else {
+                return;
+            };
+            if differences > 0 {
+                tokio::time::sleep(SECOND_LOOK).await;
+                if ask(&tell, *source, listed, true).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn ask(
+    tell: &mpsc::Sender<Inventory>,
+    source: Source,
+    listed: Names,
+    second_look: bool,
+) -> Option<usize> {
+    let (answer, told) = oneshot::channel();
+    tell.send(Inventory {
+        source,
+        listed,
+        second_look,
+        answer,
+    })
+    .await
+    .ok()?;
+    told.await.ok()
+}
+
+async fn list(client: &Client, source: Source) -> Result<Names, Error> {
+    let api: Api<Raw> = Api::all_with(client.clone(), &source.resource());
+    let mut names = Names::new();
+    let mut params = ListParams::default().limit(PAGE);
+    if let Some(label) = source.label() {
+        params = params.labels(label);
+    }
+    loop {
+        let page = api.list_metadata(&params).await?;
+        for object in page.items {
+            let metadata = object.metadata;
+            let (Some(namespace), Some(name)) = (metadata.namespace, metadata.name) else {
+                continue;
+            };
+            let uid = metadata.uid.unwrap_or_default().into_boxed_str();
+            let version = number(&metadata.resource_version.unwrap_or_default());
+            names.insert((namespace, name), (uid, version));
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(names),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lags_or_stays_differs() {
+        let names = |of: &[(&str, u64)]| -> Names {
+            let named = of.iter().map(|(name, version)| {
+                (("n".to_owned(), (*name).to_owned()), ("u".into(), *version))
+            });
+            named.collect()
+        };
+        let (answer, _told) = oneshot::channel();
+        let inventory = Inventory {
+            source: Source::Leases,
+            listed: names(&[("a", 5), ("b", 7)]),
+            second_look: false,
+            answer,
+        };
+        assert_eq!(
+            inventory.differences(&names(&[("a", 5), ("b", 9), ("new", 10)])),
+            0
+        );
+        assert_eq!(
+            inventory.differences(&names(&[("a", 4), ("b", 7), ("left", 3)])),
+            2
+        );
+        assert_eq!(inventory.differences(&names(&[("a", 5)])), 1);
+    }
+}

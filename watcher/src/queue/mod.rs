@@ -1,0 +1,360 @@
+//! The work queue whose workers are elsewhere: which object is sent next, and when.
+//!
+//! Decides by what it was told alone: no IO, no clock (times are since the start of the process), no
+//! randomness. Knows no kind. At most [`WINDOW`] flights, one per object; what changes in between is
+//! coalesced.
+
+#[cfg(test)]
+mod bench;
+mod entry;
+mod flights;
+#[cfg(test)]
+mod histories;
+mod outcome;
+mod pace;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use signalbox_common::id::{ObjectKey, ReconcileId};
+use signalbox_common::wire::{Cause, Outcome, Trigger};
+
+use entry::Entry;
+pub use flights::Refusal;
+pub use outcome::Ended;
+use place::Places;
+
+/// Time since the start of the process.
+pub type At = Duration;
+
+/// Flights at any time, over all three streams.
+pub const WINDOW: usize = 50;
+/// Flights that are not urgent.
+pub const ORDINARY: usize = 48;
+/// Flights of one namespace while others wait.
+pub const NAMESPACE_SHARE: usize = ORDINARY / 2;
+/// Flights of a namespace whose last plans timed out.
+const SLOW_SHARE: usize = 2;
+/// Plans in a row that time out before a namespace counts as slow.
+const SLOW_AFTER: u32 = 5;
+
+/// What goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// A deletion, a command.
+    Urgent,
+    /// A change of spec, a trigger.
+    Spec,
+    /// Drift, results, timers.
+    Drift,
+    /// A start, a takeover, a comparison.
+    Resync,
+}
+
+impl Priority {
+    /// All, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Urgent, Self::Spec, Self::Drift, Self::Resync];
+}
+
+/// A version of one object; only versions of the same object are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Uid.
+    pub uid: String,
+    /// The resource version as a number.
+    pub number: u64,
+}
+
+impl Version {
+    /// From what the API server says.
+    #[must_use]
+    pub fn new(uid: &str, resource_version: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            number: number(resource_version),
+        }
+    }
+}
+
+/// A resource version as the decimal number that it is; 0 for anything else.
+#[must_use]
+pub fn number(resource_version: &str) -> u64 {
+    resource_version.parse().unwrap_or(0)
+}
+
+/// Something that makes an object dirty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Why.
+    pub cause: Cause,
+    /// How urgent.
+    pub priority: Priority,
+    /// A change of spec: may be held back in a storm.
+    pub holdable: bool,
+    /// Ends a backoff.
+    pub bypass: bool,
+    /// The version that it made; no news if an Outcome names it. None: always news.
+    pub version: Option<Version>,
+}
+
+impl Change {
+    /// A change that is news, is not held and ends a backoff.
+    #[must_use]
+    pub const fn news(cause: Cause, priority: Priority) -> Self {
+        Self {
+            cause,
+            priority,
+            holdable: false,
+            bypass: true,
+            version: None,
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Publish an Event of this object; its flight has begun.
+    Send {
+        /// The object.
+        key: ObjectKey,
+        /// Id of the flight.
+        id: ReconcileId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Nothing before this time, unless something changes; none: nothing at all.
+    Sleep(Option<At>),
+}
+
+/// What the metrics tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Flights.
+    pub flights: usize,
+    /// Dirty objects.
+    pub dirty: usize,
+    /// Changes that were coalesced with an earlier one.
+    pub coalesced: u64,
+    /// Flights that were lost.
+    pub lost: u64,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: HashMap<ObjectKey, Entry>,
+    places: Places,
+    /// Objects with a flight.
+    airborne: HashSet<ObjectKey>,
+    urgent_flights: usize,
+    /// Flights by namespace.
+    flights_of: HashMap<String, usize>,
+    /// Plans in a row that timed out, by namespace.
+    timeouts: HashMap<String, u32>,
+    /// Who waits to see a version of an object, by uid.
+    awaiting: HashMap<String, Vec<ObjectKey>>,
+    wakes: BTreeSet<(At, ObjectKey)>,
+    dirty: usize,
+    coalesced: u64,
+    lost: u64,
+    /// A stream was full: nothing is sent before this time.
+    full_until: At,
+}
+
+impl Queue {
+    /// An object is dirty.
+    pub fn changed(&mut self, key: &ObjectKey, change: Change, now: At) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if change.holdable {
+            entry.pace.changed(now);
+        }
+        if let Some(version) = &change.version {
+            if entry.is_named(version) {
+                return;
+            }
+            if entry.flight.is_some() {
+                // Whether it is news, the Outcome will tell.
+                entry.suspect(version.uid.clone(), change);
+                return;
+            }
+        }
+        self.mark(key, change, now);
+        self.place(key, now);
+    }
+
+    /// A trigger asks for a flight of its own.
+    pub fn trigger(&mut self, key: &ObjectKey, trigger: Trigger, now: At) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.triggers.push_back(trigger);
+        self.place(key, now);
+    }
+
+    /// Takes a trigger back that nobody waits for any more.
+    pub fn withdraw(&mut self, key: &ObjectKey, trigger: &str, now: At) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.triggers.retain(|waiting| waiting.id != trigger);
+            self.place(key, now);
+        }
+    }
+
+    /// The cache has seen a version of an object; none: the object is gone.
+    pub fn observed(&mut self, uid: &str, version: Option<u64>, now: At) {
+        let Some(waiting) = self.awaiting.remove(uid) else {
+            return;
+        };
+        let mut still = Vec::new();
+        for key in waiting {
+            let Some(entry) = self.entries.get_mut(&key) else {
+                continue;
+            };
+            let enough = entry
+                .awaited
+                .get(uid)
+                .is_none_or(|wanted| version.is_none_or(|version| version >= *wanted));
+            if enough {
+                entry.awaited.remove(uid);
+                self.place(&key, now);
+            } else {
+                still.push(key);
+            }
+        }
+        if !still.is_empty() {
+            self.awaiting.insert(uid.to_owned(), still);
+        }
+    }
+
+    /// When to look at the object again by itself; none: never.
+    pub fn wake(&mut self, key: &ObjectKey, at: Option<At>) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.wake == at {
+            return;
+        }
+        if let Some(before) = entry.wake.take() {
+            self.wakes.remove(&(before, key.clone()));
+        }
+        if let Some(at) = at {
+            entry.wake = Some(at);
+            self.wakes.insert((at, key.clone()));
+        }
+    }
+
+    /// What to do now. `mint` makes the id of a flight.
+    pub fn next(&mut self, now: At, mint: &mut dyn FnMut() -> ReconcileId) -> Decision {
+        self.fire_wakes(now);
+        for key in self.places.due(now) {
+            self.place(&key, now);
+        }
+        if now < self.full_until {
+            return Decision::Sleep(Some(self.full_until));
+        }
+        let free = WINDOW.saturating_sub(self.airborne.len());
+        if self.dirty <= free {
+            for key in self.places.held() {
+                self.place_ready(&key);
+            }
+        }
+        match self.pick() {
+            Some((key, priority)) => {
+                let id = mint();
+                let cause = self.begin(&key, id, priority, now);
+                Decision::Send { key, id, cause }
+            }
+            None => Decision::Sleep(self.next_time()),
+        }
+    }
+
+    /// Forgets everything: another watcher leads, or this one starts to.
+    pub fn clear(&mut self) {
+        let (coalesced, lost) = (self.coalesced, self.lost);
+        *self = Self {
+            coalesced,
+            lost,
+            ..Self::default()
+        };
+    }
+
+    /// Forgets an object that is gone, once nothing of it is under way.
+    pub fn forget_if_idle(&mut self, key: &ObjectKey) -> bool {
+        let idle = self.entries.get(key).is_none_or(|entry| {
+            entry.flight.is_none() && entry.dirty.is_none() && entry.triggers.is_empty()
+        });
+        if idle {
+            self.wake(key, None);
+            self.entries.remove(key);
+        }
+        idle
+    }
+
+    /// What the metrics tell.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            flights: self.airborne.len(),
+            dirty: self.dirty,
+            coalesced: self.coalesced,
+            lost: self.lost,
+        }
+    }
+
+    /// How long the longest waiting dirty object waits.
+    #[must_use]
+    pub fn oldest_dirty(&self, now: At) -> Duration {
+        let since = self
+            .entries
+            .values()
+            .filter_map(|entry| Some(entry.dirty.as_ref()?.since));
+        since
+            .min()
+            .map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
+    /// The Outcome of an object's last flight, while it is remembered.
+    #[must_use]
+    pub fn last_outcome(&self, key: &ObjectKey) -> Option<&Outcome> {
+        self.entries.get(key)?.last.as_deref()
+    }
+
+    /// `Interrupted` Outcomes in a row without a write.
+    #[must_use]
+    pub fn interrupted(&self, key: &ObjectKey) -> u32 {
+        self.entries.get(key).map_or(0, |entry| entry.interrupted)
+    }
+
+    fn fire_wakes(&mut self, now: At) {
+        while let Some((at, key)) = self.wakes.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.wake(&key, None);
+            let change = Change {
+                bypass: false,
+                ..Change::news(Cause::Timer, Priority::Drift)
+            };
+            self.mark(&key, change, now);
+            self.place(&key, now);
+        }
+    }
+
+    fn next_time(&self) -> Option<At> {
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [wake, self.places.next_time()].into_iter().flatten().min()
+    }
+
+    /// Adds a change to what is dirty.
+    fn mark(&mut self, key: &ObjectKey, change: Change, now: At) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if change.bypass {
+            entry.not_before = Duration::ZERO;
+        }
+        if entry.dirty.is_some() {
+            self.coalesced += 1;
+        } else {
+            self.dirty += 1;
+        }
+        entry.mark(change, now);
+    }
+}

@@ -1,0 +1,132 @@
+//! Pacing of one object: how far apart its flights are, and how long its changes are held in a storm.
+//!
+//! Decides times only; whether there is a storm is decided by the queue.
+
+use std::time::Duration;
+
+use super::At;
+
+/// Least time between two flights.
+pub(super) const GAP: Duration = Duration::from_millis(100);
+/// Most time that a changing object's flights are kept apart.
+const GAP_MAX: Duration = Duration::from_secs(1);
+/// Least and most time that a change is held back in a storm.
+const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
+/// What is held when nothing is known about the object's changes.
+const HOLD_UNKNOWN: Duration = Duration::from_secs(1);
+/// A change is never held longer than this after the first unsent one.
+const HOLD_END: Duration = Duration::from_secs(20);
+/// After this long without a change, an object is quiet and its past counts no more.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// Times of one object.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    last_sent: Option<At>,
+    gap: Duration,
+    last_change: Option<At>,
+    mean: Option<Duration>,
+    first_unsent: Option<At>,
+}
+
+impl Pace {
+    /// The spec changed.
+    pub(super) fn changed(&mut self, now: At) {
+        if let Some(last) = self.last_change {
+            let interval = now.saturating_sub(last);
+            self.mean = match self.mean {
+                _ if interval > QUIET => None,
+                Some(mean) => Some((mean * 3 + interval) / 4),
+                None => Some(interval),
+            };
+        }
+        self.last_change = Some(now);
+        self.first_unsent.get_or_insert(now);
+    }
+
+    /// A flight begins; `changing`: for a change, not for a result or a timer.
+    pub(super) fn sent(&mut self, now: At, changing: bool) {
+        let soon = self
+            .last_sent
+            .is_some_and(|last| now.saturating_sub(last) < self.gap * 2);
+        self.gap = if changing && soon {
+            (self.gap * 2).min(GAP_MAX)
+        } else {
+            GAP
+        };
+        self.last_sent = Some(now);
+        self.first_unsent = None;
+    }
+
+    /// The earliest time of the next flight.
+    pub(super) fn earliest(&self) -> At {
+        self.last_sent
+            .map_or(Duration::ZERO, |last| last + self.gap)
+    }
+
+    /// Until when the unsent changes are held in a storm.
+    pub(super) fn hold_until(&self) -> At {
+        let (Some(last), Some(first)) = (self.last_change, self.first_unsent) else {
+            return Duration::ZERO;
+        };
+        let hold = match self.mean {
+            Some(mean) => (mean * 2).clamp(HOLD.0, HOLD.1),
+            // Never planned: it is new, and nothing speaks for more changes.
+            None if self.last_sent.is_none() => Duration::ZERO,
+            None => HOLD_UNKNOWN,
+        };
+        (last + hold).min(first + HOLD_END)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> At {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn flights_of_a_changing_object_move_apart() {
+        let mut pace = Pace::default();
+        let mut now = ms(5_000);
+        let mut gaps = Vec::new();
+        for _ in 0..6 {
+            pace.sent(now, true);
+            gaps.push(pace.earliest().saturating_sub(now));
+            now = pace.earliest();
+        }
+        assert_eq!(
+            gaps,
+            [ms(100), ms(200), ms(400), ms(800), ms(1_000), ms(1_000)]
+        );
+        pace.sent(now + ms(10_000), true);
+        assert_eq!(pace.earliest(), now + ms(10_100));
+    }
+
+    #[test]
+    fn a_change_is_held_for_twice_the_mean_but_not_for_ever() {
+        let mut pace = Pace::default();
+        pace.sent(ms(0), true);
+        pace.changed(ms(1_000));
+        assert_eq!(pace.hold_until(), ms(2_000));
+        pace.changed(ms(1_500));
+        assert_eq!(pace.hold_until(), ms(2_500));
+        for step in 4..100 {
+            pace.changed(ms(step * 500));
+        }
+        assert_eq!(
+            pace.hold_until(),
+            ms(21_000),
+            "twenty seconds after the first unsent change"
+        );
+    }
+
+    #[test]
+    fn a_new_object_is_not_held() {
+        let mut pace = Pace::default();
+        pace.changed(ms(7));
+        assert_eq!(pace.hold_until(), ms(7));
+    }
+}
