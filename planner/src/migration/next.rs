@@ -8,7 +8,7 @@ use signalbox_common::wire::action::{ClaimStep, Effect, SqlEffect};
 use signalbox_common::wire::{Action, Cause};
 use signalbox_crds::claim::{Claim, ClaimState};
 use signalbox_crds::condition::{LastFailure, clip};
-use signalbox_crds::migration::{FileDigest, Phase};
+use signalbox_crds::migration::{ContractPolicy, FileDigest, Phase};
 
 use super::claims::{LEASE, Standing, WITHDRAWN, Wish, lease, standing, wish};
 use super::state::{AMBIGUOUS, State};
@@ -65,6 +65,13 @@ impl Turn<'_> {
             (Some(_), Some(release)) if left && release.phase == Phase::Expand => State::Applied(
                 Some("contract files wait for the app's promotion".to_owned()),
             ),
+            (Some(_), Some(_))
+                if left && view.release_is_over() && view.spec.contract == ContractPolicy::Auto =>
+            {
+                State::Applied(Some(
+                    "contract files wait for the app's next release".to_owned(),
+                ))
+            }
             (None, _) | (Some(_), Some(_)) if left => State::Applied(Some(
                 "contract files are not run by themselves (spec.contract: Manual)".to_owned(),
             )),

@@ -161,9 +161,11 @@ impl<'a> Turn<'a> {
                 .claims
                 .values()
                 .all(|claim| claim.state != ClaimState::Running);
-            due.all(|file| is_applied(&file.version))
-                && idle
-                && !matches!(self.state, State::Stalled(..))
+            // What is over stays over, whatever files come later.
+            view.release_is_over()
+                || due.all(|file| is_applied(&file.version))
+                    && idle
+                    && !matches!(self.state, State::Stalled(..))
         });
         self.new.released = release.cloned();
         self.new.version = newest;

@@ -145,13 +145,24 @@ impl<'a> View<'a> {
         let released = match (&self.spec.app, &self.spec.release) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(_), Some(release)) => phase <= release.phase,
+            // A release covers the contract files that it found. Later ones belong to the next release:
+            // the revision that serves now may still need what they drop.
+            (Some(_), Some(release)) => {
+                phase <= release.phase && (phase == Phase::Expand || !self.release_is_over())
+            }
         };
         let automatic = match (phase, self.spec.contract) {
             (Phase::Expand, _) | (Phase::Contract, ContractPolicy::Auto) => true,
             (Phase::Contract, ContractPolicy::Manual) => false,
         };
         released && automatic
+    }
+
+    /// Whether everything of the present release was applied, contract files included.
+    pub(super) fn release_is_over(&self) -> bool {
+        let released = self.status.released.as_ref();
+        released.is_some_and(|over| over.phase == Phase::Contract)
+            && released == self.spec.release.as_ref()
     }
 
     /// Id of the step that applies `file` with its present content to the present target.

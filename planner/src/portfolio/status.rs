@@ -29,7 +29,6 @@ pub(crate) fn write(
     next.stable.clone_from(&course.stable);
     next.failed_revision.clone_from(&course.failed);
     next.rollout.clone_from(&course.rollout);
-    counts(view, &mut next);
     next.selector = Some(format!("{}={}", names::LABEL_OWNER, view.name()));
     if let (Some((phase, revision)), Some(migrations)) = (&course.release, &view.spec.migrations) {
         next.release = Some(AppRelease { migration: migrations.name.clone(), revision: revision.clone(), phase: *phase });
@@ -120,6 +119,10 @@ fn finish(view: &View<'_>, told: Told, mut next: PortfolioAppStatus, draft: &mut
         });
     }
     let before = draft.keys();
+    // Counts on the way are not worth a write of their own: they ride with the next news.
+    if told.ready || next != *view.status {
+        counts(view, &mut next);
+    }
     if let Some(action) = crate::status::patch(view.object, view.status, &next) {
         draft.push(STATUS, &view.seen.reconcile_id.to_string(), action).after(&before);
     }

@@ -101,9 +101,15 @@ impl Queue {
             entry.interrupted = 0;
         }
         let wait = match &outcome.result {
-            OutcomeResult::Settled | OutcomeResult::Waiting { .. } | OutcomeResult::Done => {
+            OutcomeResult::Settled | OutcomeResult::Waiting { .. } => {
                 entry.failures = 0;
                 None
+            }
+            // What was done may be the ground for the next step: looked at once more, after the cache
+            // has seen the writes.
+            OutcomeResult::Done => {
+                entry.failures = 0;
+                Some(Duration::ZERO)
             }
             OutcomeResult::Failed(failure) => {
                 // The first one is planned at once: its plan tells of the failure and when to try again.
