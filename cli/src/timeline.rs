@@ -148,7 +148,10 @@ fn verdict(plan: Option<&Plan>, flight: &Flight<'_>) -> (String, Tone) {
                 .unwrap_or_default();
             (format!("waiting for {on}{until}"), Tone::Busy)
         }
-        Some(Verdict::Act { actions }) => (format!("{} actions", actions.len()), Tone::Good),
+        Some(Verdict::Act { actions }) => {
+            let plural = if actions.len() == 1 { "" } else { "s" };
+            (format!("{} action{plural}", actions.len()), Tone::Good)
+        }
         None if flight.find("settled").is_some() => ("settled".to_owned(), Tone::Dim),
         None => ("no plan".to_owned(), Tone::Warn),
     }
@@ -282,7 +285,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "1970-01-01 00:00:00.001Z  spec, generation 2 (user)  1 actions  {id}\n  \
+                "1970-01-01 00:00:00.001Z  spec, generation 2 (user)  1 action  {id}\n  \
                  ├── PatchStatus status: done, 3 ms\n  └── done by executor/a (+8 ms)"
             )
         );

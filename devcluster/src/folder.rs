@@ -16,7 +16,7 @@ use crate::go_build::file_error;
 const PREFIX: &str = "signalbox-devcluster-";
 const LOCK: &str = "devcluster.lock";
 /// A lock file this young may belong to a start that has not locked it yet.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 const REMOVE_TRIES: usize = 20;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -18,6 +19,7 @@ use crate::audit::Audit;
 use crate::bus::BusView;
 use crate::objects::Objects;
 use crate::parts::{Part, PartProcess};
+use crate::wait::eventually;
 
 /// What a world has beside etcd, API server and NATS.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +37,6 @@ pub struct World {
     /// Seeds on disk, by role.
     seeds: BTreeMap<&'static str, PathBuf>,
     digest_key: PathBuf,
-    client: Client,
     namespaces: AtomicUsize,
     started: AtomicUsize,
 }
@@ -73,12 +74,10 @@ impl World {
         let seeds =
             seeds.into_iter().map(|(role, seed)| (role, keep(&folder, role, &seed))).collect();
         let digest_key = keep(&folder, "digest.key", "0123456789abcdef0123456789abcdef");
-        let client = client(&cluster.kubeconfig("admin").expect("there is an admin")).await;
         let world = Self {
             cluster,
             seeds,
             digest_key,
-            client,
             namespaces: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
         };
@@ -90,8 +89,10 @@ impl World {
         let kinds = signalbox_crds::yaml().expect("the definitions are YAML");
         self.cluster.apply(&kinds).await.expect("the kinds are accepted");
         self.cluster.apply(&rbac_yaml()).await.expect("the rights are accepted");
-        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"];
-        self.cluster.kubectl(&wait).await.expect("the kinds are served");
+        eventually("the kinds are served", Duration::from_secs(20), || async {
+            self.cluster.kubectl(&["get", "papp,dbm", "-A"]).await.map(drop)
+        })
+        .await;
         self.ensure_bus().await;
     }
 
@@ -162,13 +163,17 @@ impl World {
         if !secrets.is_empty() {
             self.cluster.apply(&tenant_yaml(&name, secrets)).await.expect("tenant rights");
         }
-        self.objects(&name)
+        self.objects(&name).await
     }
 
-    /// Objects of a namespace, as admin.
-    #[must_use]
-    pub fn objects(&self, namespace: &str) -> Objects {
-        Objects::new(self.client.clone(), namespace)
+    /// Objects of a namespace, as admin, through a client of its own: connections belong to the runtime
+    /// of the test that opened them.
+    ///
+    /// # Panics
+    /// If the kubeconfig is not usable.
+    pub async fn objects(&self, namespace: &str) -> Objects {
+        let kubeconfig = self.cluster.kubeconfig("admin").expect("there is an admin");
+        Objects::new(client(&kubeconfig).await, namespace)
     }
 
     /// The API server's record of writes.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
 
 use signalbox_devcluster::{ClusterOptions, DevCluster, DevClusterError};
+use signalbox_tests::eventually;
 
 const MINIMAL: &str = r"
 apiVersion: signalbox.dev/v1alpha1
@@ -15,10 +16,10 @@ spec:
 async fn cluster(name: &str) -> DevCluster {
     let cluster = DevCluster::start(ClusterOptions::bare(name)).await.unwrap();
     cluster.apply(&signalbox_crds::yaml().unwrap()).await.unwrap();
-    cluster
-        .kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"])
-        .await
-        .unwrap();
+    eventually("the kinds are served", std::time::Duration::from_secs(20), || async {
+        cluster.kubectl(&["get", "papp,dbm", "-A"]).await.map(drop)
+    })
+    .await;
     cluster
 }
 

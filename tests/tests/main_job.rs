@@ -96,7 +96,7 @@ async fn a_new_image_goes_through_the_steps_and_is_promoted() {
 async fn a_bad_image_is_rolled_back_while_the_old_revision_serves() {
     let shared = shared().await;
     let objects = shared.world.namespace(&[]).await;
-    let lines = "  replicas: 3\n  rollout: { progressDeadlineSeconds: 3, steps: [{ weight: 30 }] }";
+    let lines = "  replicas: 3\n  rollout: { progressDeadlineSeconds: 3, drainSeconds: 1, steps: [{ weight: 30 }] }";
     shared.world.apply(&app(&objects.namespace, "orders", "example/orders:1", lines)).await;
     let before = becomes_ready(&objects, "orders").await;
     let stable = revision(&before);

@@ -17,13 +17,15 @@ use signalbox_common::id::ObjectKey;
 use signalbox_common::kinds::Kind;
 use signalbox_common::record::{Attributes, headers};
 use signalbox_common::subject;
-use signalbox_crds::PortfolioApp;
 use signalbox_crds::app::PortfolioAppStatus;
+use signalbox_crds::migration::DatabaseMigrationStatus;
+use signalbox_crds::{DatabaseMigration, PortfolioApp};
 use tokio_postgres::NoTls;
 
 use super::setup::World;
 use super::{example, keys};
 use crate::error::CliError;
+use crate::live::Target;
 use crate::tree::Standing;
 
 /// A check that does not hold.
@@ -72,6 +74,44 @@ pub(super) async fn app_until(
             Ok(Some(()))
         ) {
             return Err(wrong(step, late(&app, limit)));
+        }
+    }
+}
+
+/// Waits until the example's migration `holds`.
+pub(super) async fn migration_until(
+    world: &World,
+    step: &str,
+    limit: Duration,
+    holds: impl Fn(&DatabaseMigrationStatus) -> bool,
+) -> Result<(), CliError> {
+    let target = Target {
+        kind: Kind::DatabaseMigration,
+        name: example::MIGRATION.to_owned(),
+        ..world.target.clone()
+    };
+    let mut changes = target.changes();
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        let found = target.api::<DatabaseMigration>().get(&target.name).await;
+        let found = found.map_err(CliError::api("read the migration"))?;
+        let status = found.status.clone().unwrap_or_default();
+        let settled = Standing::of_migration(&found).phase != "Migrating";
+        if found.metadata.generation == Some(status.observed_generation)
+            && settled
+            && holds(&status)
+        {
+            return Ok(());
+        }
+        if !matches!(
+            tokio::time::timeout_at(deadline, changes.next()).await,
+            Ok(Some(()))
+        ) {
+            let standing = Standing::of_migration(&found);
+            return Err(wrong(
+                step,
+                format!("the migration is {}: {}", standing.phase, standing.message),
+            ));
         }
     }
 }

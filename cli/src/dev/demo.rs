@@ -9,8 +9,8 @@ use signalbox_common::clock;
 use signalbox_crds::app::{PortfolioAppStatus, RolloutState};
 
 use super::checks::{
-    Serving, app_until, applied_versions, columns, event_reasons, names, query, same,
-    trigger_image, wrong,
+    Serving, app_until, applied_versions, columns, event_reasons, migration_until, names, query,
+    same, trigger_image, wrong,
 };
 use super::setup::World;
 use super::{Voice, example};
@@ -84,10 +84,18 @@ async fn first_release(world: &World, voice: &Voice) -> Result<String, CliError>
 
 async fn second_release(world: &World, voice: &Voice, first: &str) -> Result<String, CliError> {
     voice.chapter(
-        "kubectl apply -f deploy/examples/shop-release-2.yaml: a new image and two more files",
+        "kubectl apply -f deploy/examples/shop-release-2.yaml: first its files, then its image",
     );
-    example::apply_second(world).await?;
+    example::apply_second_files(world).await?;
     let step = "canary";
+    migration_until(world, step, RELEASE, |status| status.applied.len() == 2).await?;
+    same(
+        step,
+        &applied_versions(world).await?,
+        &["1", "2"].map(str::to_owned).to_vec(),
+    )?;
+    voice.good("V2 (expand) is applied; V3 (contract) waits: the old revision needs its column");
+    example::apply_second_app(world).await?;
     let half = |_: &signalbox_crds::PortfolioApp, status: &PortfolioAppStatus| {
         status.rollout.as_ref().is_some_and(|rollout| {
             rollout.weight >= 25
@@ -189,6 +197,7 @@ async fn triggered_release(world: &World, voice: &Voice, second: &str) -> Result
         example::FOURTH_IMAGE
     ));
     let answer = trigger_image(world, "demo-1", example::FOURTH_IMAGE).await?;
+    answered("trigger", &answer, "applied")?;
     voice.good(&format!("answered: {answer}"));
     let app = app_until(world, "trigger", RELEASE, |app, status| {
         app.spec.image == example::FOURTH_IMAGE && completed(app, status)
@@ -222,6 +231,15 @@ async fn triggered_release(world: &World, voice: &Voice, second: &str) -> Result
         &app.spec.image,
         &example::FOURTH_IMAGE.to_owned(),
     )
+}
+
+fn answered(step: &str, answer: &str, wanted: &str) -> Result<(), CliError> {
+    let read: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+    let result = read
+        .get("result")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or(answer);
+    same(step, &result, &wanted)
 }
 
 fn served_throughout(voice: &Voice, serving: &Serving) -> Result<(), CliError> {

@@ -9,6 +9,8 @@ use crate::error::CliError;
 
 /// Namespace of the example.
 pub(super) const NAMESPACE: &str = "shop";
+/// Name of the migration.
+pub(super) const MIGRATION: &str = "shop-schema";
 /// Name of the app.
 pub(super) const APP: &str = "shop";
 /// Pods that the app wants.
@@ -38,10 +40,21 @@ pub(super) async fn apply(world: &World) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Applies the second release: two more files and a new image.
-pub(super) async fn apply_second(world: &World) -> Result<(), CliError> {
-    world.cluster.apply(SECOND).await?;
+/// Applies the files of the second release, before anything asks for them.
+pub(super) async fn apply_second_files(world: &World) -> Result<(), CliError> {
+    world.cluster.apply(second().0).await?;
     Ok(())
+}
+
+/// Applies the app of the second release.
+pub(super) async fn apply_second_app(world: &World) -> Result<(), CliError> {
+    world.cluster.apply(second().1).await?;
+    Ok(())
+}
+
+/// Migration and app of the second release.
+fn second() -> (&'static str, &'static str) {
+    SECOND.split_once("---\n").unwrap_or((SECOND, ""))
 }
 
 /// What a person does with kubectl.
@@ -69,7 +82,7 @@ mod tests {
     fn the_documents_name_what_the_demo_expects() {
         assert!(FIRST.contains(URL), "the database's URL is replaced");
         assert!(FIRST.contains(&format!("replicas: {REPLICAS}")));
-        assert!(SECOND.contains(SECOND_IMAGE));
+        assert!(second().0.contains("V3__") && second().1.contains(SECOND_IMAGE));
         for text in [FIRST, SECOND] {
             assert!(text.contains(&format!("name: {APP}\n  namespace: {NAMESPACE}")));
         }

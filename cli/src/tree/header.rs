@@ -64,7 +64,8 @@ pub(super) fn app(
 fn rollout(app: &PortfolioApp, deployments: &[Deployment]) -> Vec<String> {
     let spec = &app.spec.rollout;
     let (name, steps) = match spec.strategy {
-        Strategy::Canary => ("Canary", spec.steps.len().max(1)),
+        // Promotion is the last step.
+        Strategy::Canary => ("Canary", spec.steps.len().max(1).saturating_add(1)),
         Strategy::Rolling => ("Rolling", 4),
     };
     let mut lines = vec![field("Strategy:", name)];

@@ -66,6 +66,12 @@ fn keys(data: Option<&Value>) -> Vec<&String> {
 /// Whether every leaf of `wanted` stands in `found`.
 fn covers(wanted: &Value, found: &Value) -> bool {
     match (wanted, found) {
+        // Selectors, labels, quantities: the server adds nothing to a map of strings, so neither may others.
+        (Value::Object(wanted), Value::Object(found))
+            if !wanted.is_empty() && wanted.values().all(Value::is_string) =>
+        {
+            wanted == found
+        }
         (Value::Object(wanted), Value::Object(found)) => wanted.iter().all(|(key, value)| {
             // Replicas are compared apart, and asked for by Scale.
             key == "replicas" || found.get(key).is_some_and(|f| covers(value, f))
