@@ -1,6 +1,5 @@
 //! The generated manifests on a real kube-apiserver: they apply, and each identity may do what it must
 //! and nothing else.
-#![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
 
 use signalbox_common::rights::{Component, rbac_yaml, tenant_yaml};
 use signalbox_devcluster::{ClusterOptions, DevCluster};

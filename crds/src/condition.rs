@@ -72,7 +72,9 @@ pub fn merge(
     let mut merged: Vec<Condition> = wanted
         .iter()
         .map(|want| {
-            let before = old.iter().find(|c| c.type_ == want.type_ && c.status == want.status);
+            let before = old
+                .iter()
+                .find(|c| c.type_ == want.type_ && c.status == want.status);
             Condition {
                 type_: want.type_.to_owned(),
                 status: want.status,
@@ -83,7 +85,11 @@ pub fn merge(
             }
         })
         .collect();
-    merged.extend(old.iter().filter(|c| wanted.iter().all(|w| w.type_ != c.type_)).cloned());
+    merged.extend(
+        old.iter()
+            .filter(|c| wanted.iter().all(|w| w.type_ != c.type_))
+            .cloned(),
+    );
     merged
 }
 
@@ -156,8 +162,13 @@ pub fn default_observed_generation(
     mut crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 ) -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let root = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut());
-        let status = root.and_then(|r| r.properties.as_mut()).and_then(|p| p.get_mut("status"));
+        let root = version
+            .schema
+            .as_mut()
+            .and_then(|s| s.open_api_v3_schema.as_mut());
+        let status = root
+            .and_then(|r| r.properties.as_mut())
+            .and_then(|p| p.get_mut("status"));
         if let Some(status) = status {
             status.default = Some(serde_json::json!({ "observedGeneration": -1 }).into_json());
         }

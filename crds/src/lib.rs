@@ -27,10 +27,14 @@ pub const VERSION: &str = "v1alpha1";
 ///
 /// The one source of deploy/generated/crds.yaml.
 #[must_use]
-pub fn all() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+pub fn all()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
-    vec![migration::with_defaults(DatabaseMigration::crd()), app::with_defaults(PortfolioApp::crd())]
+    vec![
+        migration::with_defaults(DatabaseMigration::crd()),
+        app::with_defaults(PortfolioApp::crd()),
+    ]
 }
 
 /// All definitions as one YAML stream, in name order: the content of deploy/generated/crds.yaml.

@@ -92,7 +92,10 @@ pub struct Target {
 #[serde(rename_all = "camelCase")]
 pub struct MigrationFile {
     /// Name: `V<version>__<description>.sql`, the version being numbers with dots.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^V[0-9]+(\.[0-9]+)*__[A-Za-z0-9_-]+\.sql$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^V[0-9]+(\.[0-9]+)*__[A-Za-z0-9_-]+\.sql$")
+    )]
     pub name: String,
     /// Before the release, or after its promotion.
     #[serde(default)]
@@ -104,7 +107,9 @@ pub struct MigrationFile {
 }
 
 /// When a file runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Phase {
     /// Before the new revision starts: both revisions can live with it.
     #[default]
@@ -163,7 +168,9 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { max_attempts: ten() }
+        Self {
+            max_attempts: ten(),
+        }
     }
 }
 

@@ -31,7 +31,9 @@ impl DevCluster {
         line.arguments = arguments.to_vec();
         line.environment = environment;
         let log = self.dir().join("logs").join(format!("{name}.log"));
-        Ok(Companion { process: Process::start(line, &log)? })
+        Ok(Companion {
+            process: Process::start(line, &log)?,
+        })
     }
 }
 

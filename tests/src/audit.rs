@@ -31,7 +31,9 @@ impl Audit {
     /// The log at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self {
+            path: path.to_owned(),
+        }
     }
 
     /// A mark: everything so far.
@@ -49,7 +51,10 @@ impl Audit {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|entry| entry["stage"] == "ResponseComplete")
             .filter_map(|entry| write(&entry))
-            .filter(|w| w.user.starts_with("system:serviceaccount:signalbox-system:"))
+            .filter(|w| {
+                w.user
+                    .starts_with("system:serviceaccount:signalbox-system:")
+            })
             .filter(|w| !(w.resource == "leases" && w.namespace == "signalbox-system"))
             .collect()
     }

@@ -1,5 +1,6 @@
 //! What the streams hold, sampled from the server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use signalbox_common::bus::SharedBus;
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::config::CommonArgs;
-use signalbox_common::subject::Stream;
+use signalbox_common::id::ObjectKey;
+use signalbox_common::subject::{Stream, parse_flight};
 
 /// The bus as an onlooker sees it.
 #[derive(Clone)]
@@ -21,7 +23,9 @@ pub struct BusView {
 pub struct Peak {
     /// Messages in the fullest of the work streams.
     pub stream: u64,
-    /// Flights: different objects with a message in any of the three.
+    /// Flights at one time: objects with a message in any of the three, in two sweeps in a row. The three can't
+    /// be read at one instant; what both sweeps show was there between them (an object's flights are
+    /// further apart than two sweeps).
     pub flights: u64,
     /// Samples taken.
     pub samples: u64,
@@ -33,7 +37,9 @@ impl BusView {
     /// # Panics
     /// If the bus can't be reached.
     pub async fn connect(args: &CommonArgs) -> Self {
-        let bus = JetStreamBus::connect(args, Role::Reader).await.expect("the bus is there");
+        let bus = JetStreamBus::connect(args, Role::Reader)
+            .await
+            .expect("the bus is there");
         Self { bus }
     }
 
@@ -42,7 +48,11 @@ impl BusView {
     /// # Panics
     /// If the bus can't be reached.
     pub async fn last_sequence(&self, stream: Stream) -> u64 {
-        self.bus.state(stream).await.expect("a stream has a state").last_sequence
+        self.bus
+            .state(stream)
+            .await
+            .expect("a stream has a state")
+            .last_sequence
     }
 
     /// Messages stored in the three work streams so far.
@@ -61,7 +71,12 @@ impl BusView {
     pub async fn open(&self) -> u64 {
         let mut sum = 0;
         for stream in Stream::FLIGHTS {
-            sum += self.bus.state(stream).await.expect("a stream has a state").messages;
+            sum += self
+                .bus
+                .state(stream)
+                .await
+                .expect("a stream has a state")
+                .messages;
         }
         sum
     }
@@ -107,19 +122,33 @@ impl Sampler {
 
 async fn run(bus: SharedBus, shared: Arc<Shared>) {
     while !shared.done.load(Ordering::Relaxed) {
-        let mut objects = std::collections::BTreeSet::new();
-        for stream in Stream::FLIGHTS {
-            // While the bus is away there is nothing to count.
-            let Ok(subjects) = bus.subjects(stream).await else { continue };
-            let messages: u64 = subjects.values().sum();
-            shared.stream.fetch_max(messages, Ordering::Relaxed);
-            objects.extend(
-                subjects.keys().filter_map(|s| signalbox_common::subject::parse_flight(s)).map(|p| p.1),
-            );
-        }
+        let before = sweep(&bus, &shared).await;
+        let objects = sweep(&bus, &shared).await;
+        let objects: Vec<_> = objects.intersection(&before).collect();
         let flights = u64::try_from(objects.len()).unwrap_or(u64::MAX);
         shared.flights.fetch_max(flights, Ordering::Relaxed);
         shared.samples.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Objects with a message in any of the three streams.
+async fn sweep(bus: &SharedBus, shared: &Shared) -> BTreeSet<ObjectKey> {
+    let mut objects = BTreeSet::new();
+    for stream in Stream::FLIGHTS {
+        // While the bus is away there is nothing to count.
+        let Ok(subjects) = bus.subjects(stream).await else {
+            continue;
+        };
+        shared
+            .stream
+            .fetch_max(subjects.values().sum(), Ordering::Relaxed);
+        objects.extend(
+            subjects
+                .keys()
+                .filter_map(|s| parse_flight(s))
+                .map(|parsed| parsed.1),
+        );
+    }
+    objects
 }

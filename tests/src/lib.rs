@@ -5,7 +5,7 @@
 #![expect(
     clippy::missing_panics_doc,
     clippy::panic,
-    clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::expect_used,
     reason = "a harness that can't do its work ends the test"
 )]

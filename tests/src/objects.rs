@@ -17,7 +17,10 @@ impl Objects {
     /// Objects of `namespace`, through `client`.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// The API of a kind, by the names that `kubectl` takes.
@@ -28,7 +31,12 @@ impl Objects {
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         let (group, version, kind, plural) = match kind {
             "papp" => ("signalbox.dev", "v1alpha1", "PortfolioApp", "portfolioapps"),
-            "dbm" => ("signalbox.dev", "v1alpha1", "DatabaseMigration", "databasemigrations"),
+            "dbm" => (
+                "signalbox.dev",
+                "v1alpha1",
+                "DatabaseMigration",
+                "databasemigrations",
+            ),
             "deployment" => ("apps", "v1", "Deployment", "deployments"),
             "replicaset" => ("apps", "v1", "ReplicaSet", "replicasets"),
             "service" => ("", "v1", "Service", "services"),
@@ -36,16 +44,24 @@ impl Objects {
             "secret" => ("", "v1", "Secret", "secrets"),
             "pod" => ("", "v1", "Pod", "pods"),
             "pvc" => ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
-            "hpa" => ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-            "pdb" => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            "hpa" => (
+                "autoscaling",
+                "v2",
+                "HorizontalPodAutoscaler",
+                "horizontalpodautoscalers",
+            ),
+            "pdb" => (
+                "policy",
+                "v1",
+                "PodDisruptionBudget",
+                "poddisruptionbudgets",
+            ),
             "lease" => ("coordination.k8s.io", "v1", "Lease", "leases"),
             "event" => ("events.k8s.io", "v1", "Event", "events"),
             other => panic!("no suite knows the kind {other}"),
         };
-        let resource = ApiResource::from_gvk_with_plural(
-            &GroupVersionKind::gvk(group, version, kind),
-            plural,
-        );
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
@@ -57,25 +73,43 @@ impl Objects {
 
     /// One object.
     pub async fn get(&self, kind: &str, name: &str) -> Value {
-        self.find(kind, name).await.unwrap_or_else(|| panic!("there is no {kind} {name}"))
+        self.find(kind, name)
+            .await
+            .unwrap_or_else(|| panic!("there is no {kind} {name}"))
     }
 
     /// All objects of a kind.
     pub async fn list(&self, kind: &str) -> Vec<Value> {
-        let list = self.api(kind).list(&ListParams::default()).await.expect("failed to list");
-        list.items.into_iter().map(|o| serde_json::to_value(o).expect("an object is JSON")).collect()
+        let list = self
+            .api(kind)
+            .list(&ListParams::default())
+            .await
+            .expect("failed to list");
+        list.items
+            .into_iter()
+            .map(|o| serde_json::to_value(o).expect("an object is JSON"))
+            .collect()
     }
 
     /// Merge patch, as `kubectl patch --type=merge`.
     pub async fn patch(&self, kind: &str, name: &str, patch: Value) -> Value {
-        let params = PatchParams { field_manager: Some("suite".to_owned()), ..Default::default() };
-        let patched = self.api(kind).patch(name, &params, &Patch::Merge(&patch)).await;
+        let params = PatchParams {
+            field_manager: Some("suite".to_owned()),
+            ..Default::default()
+        };
+        let patched = self
+            .api(kind)
+            .patch(name, &params, &Patch::Merge(&patch))
+            .await;
         serde_json::to_value(patched.expect("failed to patch")).expect("an object is JSON")
     }
 
     /// Deletes one object.
     pub async fn delete(&self, kind: &str, name: &str) {
-        self.api(kind).delete(name, &DeleteParams::default()).await.expect("failed to delete");
+        self.api(kind)
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("failed to delete");
     }
 }
 
@@ -88,7 +122,8 @@ pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a str> {
 
 /// `Ok` if the object is Ready at its newest generation, else the status, for the message.
 pub fn ready(object: &Value) -> Result<(), String> {
-    let current = object.pointer("/metadata/generation") == object.pointer("/status/observedGeneration");
+    let current =
+        object.pointer("/metadata/generation") == object.pointer("/status/observedGeneration");
     if current && condition(object, "Ready") == Some("True") {
         return Ok(());
     }

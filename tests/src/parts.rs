@@ -58,7 +58,9 @@ impl PartProcess {
         arguments: &[OsString],
         extra: Vec<(&'static str, OsString)>,
     ) -> Self {
-        let kubeconfig = cluster.kubeconfig(&part.user()).expect("the part has an identity");
+        let kubeconfig = cluster
+            .kubeconfig(&part.user())
+            .expect("the part has an identity");
         let nats = cluster.nats_url().expect("the world has a bus");
         let mut environment: Vec<(&'static str, OsString)> = vec![
             ("KUBECONFIG", kubeconfig.into()),
@@ -72,7 +74,11 @@ impl PartProcess {
         let process = cluster
             .start_beside(instance, &binary(part), arguments, environment)
             .expect("the part starts");
-        Self { part, instance: instance.to_owned(), process }
+        Self {
+            part,
+            instance: instance.to_owned(),
+            process,
+        }
     }
 
     /// SIGKILL.
@@ -88,7 +94,10 @@ impl PartProcess {
     /// # Panics
     /// If the signal can't be sent.
     pub async fn terminate(&mut self) {
-        self.process.terminate().await.expect("a child can be ended");
+        self.process
+            .terminate()
+            .await
+            .expect("a child can be ended");
     }
 
     /// SIGSTOP.
@@ -121,20 +130,34 @@ impl PartProcess {
 
 /// The binary of a part, built by the same cargo and profile as the suite.
 fn binary(part: Part) -> PathBuf {
+    folder().join(format!("signalbox-{}", part.name()))
+}
+
+/// The command line, built like the parts.
+#[must_use]
+pub fn command_line() -> PathBuf {
+    folder().join("signalbox")
+}
+
+/// The folder of the binaries, built once.
+fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
+    FOLDER.get_or_init(|| {
         let suite = std::env::current_exe().expect("a suite has a path");
-        let folder = suite.parent().and_then(Path::parent).expect("target/<profile>/deps").to_owned();
+        let folder = suite
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/<profile>/deps")
+            .to_owned();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let target = folder.parent().expect("target/<profile>").to_owned();
         let status = Command::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--exclude=signalbox-cli", "--bins"])
+            .args(["build", "--quiet", "--workspace", "--bins"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", target)
             .status()
             .expect("cargo runs");
         assert!(status.success(), "the parts don't build");
         folder
-    });
-    folder.join(format!("signalbox-{}", part.name()))
+    })
 }

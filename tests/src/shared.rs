@@ -49,11 +49,17 @@ impl Slot {
             let runtime = Runtime::new().expect("a runtime");
             let world = runtime.block_on(World::start(name, options));
             let parts = world.parts();
-            let shared = Arc::new(Shared { world, parts, runtime: Some(runtime) });
+            let shared = Arc::new(Shared {
+                world,
+                parts,
+                runtime: Some(runtime),
+            });
             *slot = Arc::downgrade(&shared);
             shared
         };
-        tokio::task::spawn_blocking(get).await.expect("the world starts")
+        tokio::task::spawn_blocking(get)
+            .await
+            .expect("the world starts")
     }
 }
 

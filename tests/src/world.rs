@@ -18,7 +18,7 @@ use signalbox_devcluster::{ClusterOptions, DevCluster, Identity, NatsOptions};
 use crate::audit::Audit;
 use crate::bus::BusView;
 use crate::objects::Objects;
-use crate::parts::{Part, PartProcess};
+use crate::parts::{Part, PartProcess, command_line};
 use crate::wait::eventually;
 
 /// What a world has beside etcd, API server and NATS.
@@ -47,7 +47,9 @@ impl World {
     /// # Panics
     /// If a server does not start.
     pub async fn start(name: &str, options: WorldOptions) -> Self {
-        let roles = Role::OWN.into_iter().chain([Role::Trigger { tenant: "ci".to_owned() }]);
+        let roles = Role::OWN.into_iter().chain([Role::Trigger {
+            tenant: "ci".to_owned(),
+        }]);
         let (seeds, users): (Vec<_>, Vec<_>) = roles
             .map(|role| {
                 let (seed, public) = rights::new_identity().expect("randomness");
@@ -62,7 +64,9 @@ impl World {
         let cluster = DevCluster::start(ClusterOptions {
             controllers: options.controllers,
             postgres: options.postgres,
-            nats: Some(NatsOptions { config: rights::server_config(&users) }),
+            nats: Some(NatsOptions {
+                config: rights::server_config(&users),
+            }),
             identities,
             audit: true,
             ..bare
@@ -71,8 +75,10 @@ impl World {
         .expect("the servers start");
         let folder = cluster.dir().join("identities");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let seeds =
-            seeds.into_iter().map(|(role, seed)| (role, keep(&folder, role, &seed))).collect();
+        let seeds = seeds
+            .into_iter()
+            .map(|(role, seed)| (role, keep(&folder, role, &seed)))
+            .collect();
         let digest_key = keep(&folder, "digest.key", "0123456789abcdef0123456789abcdef");
         let world = Self {
             cluster,
@@ -87,10 +93,19 @@ impl World {
 
     async fn prepare(&self) {
         let kinds = signalbox_crds::yaml().expect("the definitions are YAML");
-        self.cluster.apply(&kinds).await.expect("the kinds are accepted");
-        self.cluster.apply(&rbac_yaml()).await.expect("the rights are accepted");
+        self.cluster
+            .apply(&kinds)
+            .await
+            .expect("the kinds are accepted");
+        self.cluster
+            .apply(&rbac_yaml())
+            .await
+            .expect("the rights are accepted");
         eventually("the kinds are served", Duration::from_secs(20), || async {
-            self.cluster.kubectl(&["get", "papp,dbm", "-A"]).await.map(drop)
+            self.cluster
+                .kubectl(&["get", "papp,dbm", "-A"])
+                .await
+                .map(drop)
         })
         .await;
         self.ensure_bus().await;
@@ -101,7 +116,9 @@ impl World {
         let bus = JetStreamBus::with_args(&self.common_args("ensure"), &Role::Ensure)
             .await
             .expect("the bus is there");
-        ensure(&bus, &EnsureArgs::default()).await.expect("the streams are made");
+        ensure(&bus, &EnsureArgs::default())
+            .await
+            .expect("the streams are made");
     }
 
     /// The arguments of a part or tool with the identity of `role`.
@@ -119,7 +136,10 @@ impl World {
     /// File with the seed of a role.
     #[must_use]
     pub fn seed(&self, role: &str) -> PathBuf {
-        self.seeds.get(role).expect("every role has an identity").clone()
+        self.seeds
+            .get(role)
+            .expect("every role has an identity")
+            .clone()
     }
 
     /// Starts a part.
@@ -140,15 +160,27 @@ impl World {
         let instance = format!("{}-{number}", part.name());
         let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         if part == Part::Executor {
-            all.extend(["--digest-key-file".into(), self.digest_key.clone().into_os_string()]);
+            all.extend([
+                "--digest-key-file".into(),
+                self.digest_key.clone().into_os_string(),
+            ]);
         }
-        PartProcess::start(&self.cluster, part, &instance, &self.seed(part.name()), &all, environment)
+        PartProcess::start(
+            &self.cluster,
+            part,
+            &instance,
+            &self.seed(part.name()),
+            &all,
+            environment,
+        )
     }
 
     /// One of each part.
     #[must_use]
     pub fn parts(&self) -> Vec<PartProcess> {
-        [Part::Watcher, Part::Planner, Part::Executor].map(|part| self.part(part)).into()
+        [Part::Watcher, Part::Planner, Part::Executor]
+            .map(|part| self.part(part))
+            .into()
     }
 
     /// A namespace of its own, whose Secrets named `secrets` the executor may read.
@@ -161,7 +193,10 @@ impl World {
         let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name} }}\n");
         self.cluster.apply(&namespace).await.expect("a namespace");
         if !secrets.is_empty() {
-            self.cluster.apply(&tenant_yaml(&name, secrets)).await.expect("tenant rights");
+            self.cluster
+                .apply(&tenant_yaml(&name, secrets))
+                .await
+                .expect("tenant rights");
         }
         self.objects(&name).await
     }
@@ -182,7 +217,12 @@ impl World {
     /// If the world has none.
     #[must_use]
     pub fn audit(&self) -> Audit {
-        Audit::new(&self.cluster.audit_log().expect("every world has an audit log"))
+        Audit::new(
+            &self
+                .cluster
+                .audit_log()
+                .expect("every world has an audit log"),
+        )
     }
 
     /// The bus as an onlooker with read rights sees it.
@@ -190,12 +230,37 @@ impl World {
         BusView::connect(&self.common_args("reader")).await
     }
 
+    /// Runs the command line as an SRE would, with read rights on the bus; returns exit code and output.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn signalbox(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let common = self.common_args("reader");
+        let output = tokio::process::Command::new(command_line())
+            .args(arguments)
+            .env("SIGNALBOX_NATS_URL", &common.nats_url)
+            .env("SIGNALBOX_NKEY_FILE", self.seed("reader"))
+            .env("SIGNALBOX_CLUSTER", &common.cluster)
+            .env(
+                "KUBECONFIG",
+                self.cluster.kubeconfig("admin").expect("there is an admin"),
+            )
+            .output()
+            .await
+            .expect("the command line starts");
+        let text = [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned());
+        (output.status.code(), text.concat())
+    }
+
     /// Applies documents as admin.
     ///
     /// # Panics
     /// If they are refused.
     pub async fn apply(&self, documents: &str) {
-        self.cluster.apply(documents).await.expect("the documents are accepted");
+        self.cluster
+            .apply(documents)
+            .await
+            .expect("the documents are accepted");
     }
 }
 

@@ -1,6 +1,14 @@
 //! Migrations on a real PostgreSQL: expand before a release, contract after it, exactly once, never under an old revision.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::similar_names,
+    reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
+)]
 
 use std::time::Duration;
 
@@ -24,13 +32,22 @@ const CONTRACT: &str = "
     sql: ALTER TABLE accounts DROP COLUMN name";
 
 async fn world(name: &str) -> World {
-    World::start(name, WorldOptions { controllers: true, postgres: true }).await
+    World::start(
+        name,
+        WorldOptions {
+            controllers: true,
+            postgres: true,
+        },
+    )
+    .await
 }
 
 async fn tenant(world: &World, database: &str) -> (Objects, tokio_postgres::Client) {
     let objects = world.namespace(&["ledger-db"]).await;
     let url = world.cluster.create_database(database).await.unwrap();
-    world.apply(&database_secret(&objects.namespace, &url)).await;
+    world
+        .apply(&database_secret(&objects.namespace, &url))
+        .await;
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
     (objects, client)
@@ -70,24 +87,49 @@ async fn expand_runs_before_the_revision_and_contract_after_its_promotion() {
     let _parts = world.parts();
     let (objects, database) = tenant(&world, "main").await;
     let files = format!("{EXPAND}{CONTRACT}");
-    world.apply(&migration(&objects.namespace, "schema", Some("orders"), &files)).await;
+    world
+        .apply(&migration(
+            &objects.namespace,
+            "schema",
+            Some("orders"),
+            &files,
+        ))
+        .await;
     let lines = "  replicas: 2\n  migrations: { name: schema }\n  rollout: { steps: [{ weight: 50 }], drainSeconds: 0 }";
-    world.apply(&app(&objects.namespace, "orders", "example/orders:1", lines)).await;
+    world
+        .apply(&app(
+            &objects.namespace,
+            "orders",
+            "example/orders:1",
+            lines,
+        ))
+        .await;
     let ready_app = eventually("the app is Ready", SOON, || async {
         let object = objects.get("papp", "orders").await;
         ready(&object).map(|()| object)
     })
     .await;
     let done = migrated(&objects, "schema").await;
-    assert_eq!(columns(&database).await, ["email", "id"], "contract ran after promotion");
+    assert_eq!(
+        columns(&database).await,
+        ["email", "id"],
+        "contract ran after promotion"
+    );
     assert_eq!(applied(&database).await, once(&["1", "2", "3"]));
     assert_eq!(done["status"]["version"], "3");
 
     // The expand files were applied before the revision's Deployment existed.
     let deployment = format!("orders-{}", ready_app["status"]["stable"].as_str().unwrap());
-    let created = objects.get("deployment", &deployment).await["metadata"]["creationTimestamp"].clone();
-    let second = done["status"]["applied"][1]["appliedAt"].as_str().unwrap().to_owned();
-    assert!(second[..19] <= created.as_str().unwrap()[..19], "{second} {created}");
+    let created =
+        objects.get("deployment", &deployment).await["metadata"]["creationTimestamp"].clone();
+    let second = done["status"]["applied"][1]["appliedAt"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        second[..19] <= created.as_str().unwrap()[..19],
+        "{second} {created}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,8 +137,11 @@ async fn a_file_that_fails_stalls_with_the_reason_and_a_fixed_one_heals() {
     let world = world("migrations-bad").await;
     let _parts = world.parts();
     let (objects, database) = tenant(&world, "bad").await;
-    let bad = "  - name: V1__accounts.sql\n    sql: CREATE TABLE accounts (id int); SELECT nonsense";
-    world.apply(&migration(&objects.namespace, "schema", None, bad)).await;
+    let bad =
+        "  - name: V1__accounts.sql\n    sql: CREATE TABLE accounts (id int); SELECT nonsense";
+    world
+        .apply(&migration(&objects.namespace, "schema", None, bad))
+        .await;
     let stalled = eventually("it is Stalled", SOON, || async {
         let object = objects.get("dbm", "schema").await;
         match signalbox_tests::objects::condition(&object, "Stalled") {
@@ -106,7 +151,10 @@ async fn a_file_that_fails_stalls_with_the_reason_and_a_fixed_one_heals() {
     })
     .await;
     let text = stalled["status"].to_string();
-    assert!(text.contains("V1__accounts.sql") && text.contains("nonsense"), "{text}");
+    assert!(
+        text.contains("V1__accounts.sql") && text.contains("nonsense"),
+        "{text}"
+    );
     assert!(columns(&database).await.is_empty(), "nothing of it stayed");
 
     let good = json!({"spec": {"files": [{"name": "V1__accounts.sql", "phase": "Expand", "sql": "CREATE TABLE accounts (id int)"}]}});
@@ -121,11 +169,19 @@ async fn exactly_once_whenever_the_executor_dies() {
     let world = world("migrations-killed").await;
     let _watcher = world.part(Part::Watcher);
     let _planner = world.part(Part::Planner);
-    for (number, place) in ["lease", "claim", "commit-before", "commit-after"].into_iter().enumerate() {
+    for (number, place) in ["lease", "claim", "commit-before", "commit-after"]
+        .into_iter()
+        .enumerate()
+    {
         let (objects, database) = tenant(&world, &format!("killed{number}")).await;
-        let mut doomed =
-            world.part_with(Part::Executor, &[], vec![("SIGNALBOX_CRASH_AT", place.into())]);
-        world.apply(&migration(&objects.namespace, "schema", None, EXPAND)).await;
+        let mut doomed = world.part_with(
+            Part::Executor,
+            &[],
+            vec![("SIGNALBOX_CRASH_AT", place.into())],
+        );
+        world
+            .apply(&migration(&objects.namespace, "schema", None, EXPAND))
+            .await;
         eventually(&format!("the executor dies at {place}"), SOON, || {
             let ended = doomed.has_ended();
             async move { if ended { Ok(()) } else { Err("it lives") } }
@@ -134,7 +190,11 @@ async fn exactly_once_whenever_the_executor_dies() {
         let mut next = world.part(Part::Executor);
         migrated(&objects, "schema").await;
         assert_eq!(applied(&database).await, once(&["1", "2"]), "{place}");
-        let rows: i64 = database.query_one("SELECT count(*) FROM accounts", &[]).await.unwrap().get(0);
+        let rows: i64 = database
+            .query_one("SELECT count(*) FROM accounts", &[])
+            .await
+            .unwrap()
+            .get(0);
         assert_eq!(rows, 1, "{place}");
         next.terminate().await;
     }

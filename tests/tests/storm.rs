@@ -2,7 +2,15 @@
 //!
 //! etcd, API server and NATS only: what is measured is the loop, not pods.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a failed step ends the test; its figures are worth reading")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::similar_names,
+    reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -29,19 +37,34 @@ async fn create(world: &World, objects: &Objects, apps: usize) {
 /// Every app's status has its newest generation, and no flight is open.
 async fn settled(world: &World, objects: &Objects) {
     let bus = world.bus().await;
-    eventually("every app at its newest generation, nothing in flight", PATIENCE, || async {
-        let apps = objects.list("papp").await;
-        let behind: Vec<_> = apps
-            .iter()
-            .filter(|a| a["status"]["observedGeneration"] != a["metadata"]["generation"])
-            .map(|a| format!("{} {} {}", a["metadata"]["name"], a["metadata"]["generation"], a["status"]["observedGeneration"]))
-            .collect();
-        let open = bus.open().await;
-        if behind.is_empty() && open == 0 {
-            return Ok(());
-        }
-        Err(format!("{} behind, {open} open: {:?}", behind.len(), behind.first()))
-    })
+    eventually(
+        "every app at its newest generation, nothing in flight",
+        PATIENCE,
+        || async {
+            let apps = objects.list("papp").await;
+            let behind: Vec<_> = apps
+                .iter()
+                .filter(|a| a["status"]["observedGeneration"] != a["metadata"]["generation"])
+                .map(|a| {
+                    format!(
+                        "{} {} {}",
+                        a["metadata"]["name"],
+                        a["metadata"]["generation"],
+                        a["status"]["observedGeneration"]
+                    )
+                })
+                .collect();
+            let open = bus.open().await;
+            if behind.is_empty() && open == 0 {
+                return Ok(());
+            }
+            Err(format!(
+                "{} behind, {open} open: {:?}",
+                behind.len(),
+                behind.first()
+            ))
+        },
+    )
     .await;
 }
 
@@ -60,8 +83,10 @@ async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
 
 async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
     let world = World::start(&format!("storm-{apps}"), WorldOptions::default()).await;
-    let _watchers: Vec<_> =
-        watchers.iter().map(|arguments| world.part_with(Part::Watcher, arguments, Vec::new())).collect();
+    let _watchers: Vec<_> = watchers
+        .iter()
+        .map(|arguments| world.part_with(Part::Watcher, arguments, Vec::new()))
+        .collect();
     let _planner = world.part(Part::Planner);
     let _executor = world.part(Part::Executor);
     let objects = world.namespace(&[]).await;
@@ -86,11 +111,18 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     assert!(peak.stream <= 50 && peak.flights <= 50, "{peak:?}");
     assert!(done <= most_writes, "{done} writes");
 
+    // What was recorded, planned again, is the same.
+    let (code, report) = world.signalbox(&["replay"]).await;
+    println!("{}", report.lines().last().unwrap_or_default());
+    assert_eq!(code, Some(0), "{report}");
+
     // The newest configuration is what stands there.
     for app in objects.list("papp").await {
         let revision = app["status"]["revision"].as_str().unwrap();
         let name = app["metadata"]["name"].as_str().unwrap();
-        let config = objects.get("configmap", &format!("{name}-{revision}")).await;
+        let config = objects
+            .get("configmap", &format!("{name}-{revision}"))
+            .await;
         assert_eq!(config["data"], app["spec"]["config"], "{name}");
     }
 }
@@ -112,5 +144,11 @@ async fn over_one_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_two_watchers_active() {
-    run(100, 4_000, 3_000, &[&["--force-active"], &["--force-active"]]).await;
+    run(
+        100,
+        4_000,
+        3_000,
+        &[&["--force-active"], &["--force-active"]],
+    )
+    .await;
 }

@@ -13,7 +13,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use pod::{EnvVar, ExecAction, HttpGet, Port, Probe, Probes, Protocol, Resources, SecretUse, Sidecar, TcpSocket};
+pub use pod::{
+    EnvVar, ExecAction, HttpGet, Port, Probe, Probes, Protocol, Resources, SecretUse, Sidecar,
+    TcpSocket,
+};
 pub use rollout::{Rollout, RolloutStep, Strategy};
 pub use status::{AppRelease, PortfolioAppStatus, RolloutState, RolloutStatus};
 
@@ -161,7 +164,10 @@ pub struct PortfolioAppSpec {
 #[x_kube(validation = Rule::new("self == oldSelf").message("spec.storage can't be changed after creation"))]
 pub struct Storage {
     /// Size, for example `10Gi`.
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    #[schemars(
+        length(max = 32),
+        regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")
+    )]
     pub size: String,
     /// Directory at which it is mounted in the main container.
     #[schemars(length(min = 2, max = 256), regex(pattern = r"^/[^:]*$"))]

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Port {
     /// Name, unique in the app.
-    #[schemars(length(min = 1, max = 15), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 15),
+        regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Port of the container.
     #[schemars(range(min = 1, max = 65535))]
@@ -44,7 +47,10 @@ pub enum Protocol {
 #[serde(rename_all = "camelCase")]
 pub struct EnvVar {
     /// Name.
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[-._a-zA-Z][-._a-zA-Z0-9]*$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = "^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+    )]
     pub name: String,
     /// Value.
     #[serde(default)]
@@ -168,7 +174,10 @@ pub struct ExecAction {
 #[serde(rename_all = "camelCase")]
 pub struct Sidecar {
     /// Name, unique in the app.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// Image, as given.
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\s]+$"))]

@@ -2,7 +2,11 @@
 //!
 //! The one way to make deploy/generated/crds.yaml; `make generate` runs it, a test compares.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its output is its purpose"
+)]
 
 use std::process::ExitCode;
 

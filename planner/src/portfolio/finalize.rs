@@ -25,7 +25,10 @@ pub(crate) fn decide(
     if !object.finalizers.iter().any(|f| f == names::FINALIZER) {
         return draft;
     }
-    let grace = later(deleted_at, spec.map_or(0, |s| s.deletion.grace_period_seconds));
+    let grace = later(
+        deleted_at,
+        spec.map_or(0, |s| s.deletion.grace_period_seconds),
+    );
     if grace > seen.observed_at {
         let mut next = status.clone();
         next.phase = Some("Terminating".to_owned());
@@ -37,7 +40,9 @@ pub(crate) fn decide(
         return draft;
     }
     let own = |kind: ChildKind| {
-        seen.children.iter().filter(move |o| o.kind == kind.as_str() && o.is_owned_by(&object.uid))
+        seen.children
+            .iter()
+            .filter(move |o| o.kind == kind.as_str() && o.is_owned_by(&object.uid))
     };
     let mut pods = 0;
     for deployment in own(ChildKind::Deployment).filter(|d| d.deleted_at.is_none()) {
@@ -52,7 +57,11 @@ pub(crate) fn decide(
                 from: i32::try_from(now).unwrap_or(i32::MAX),
                 to: 0,
             });
-            draft.push(format!("scale/Deployment/{}", deployment.name), "deletion", action);
+            draft.push(
+                format!("scale/Deployment/{}", deployment.name),
+                "deletion",
+                action,
+            );
         }
     }
     if pods > 0 {
@@ -71,15 +80,31 @@ pub(crate) fn decide(
                 resource_version: volume.resource_version.clone(),
                 seen: Some(volume.basis()),
             });
-            draft.push(format!("delete/PersistentVolumeClaim/{}", volume.name), &volume.uid, action);
+            draft.push(
+                format!("delete/PersistentVolumeClaim/{}", volume.name),
+                &volume.uid,
+                action,
+            );
         }
     }
     if volumes {
         draft.wait(None, "the volume is deleted");
         return draft;
     }
-    let finalizers = object.finalizers.iter().filter(|f| *f != names::FINALIZER).cloned().collect();
+    let finalizers = object
+        .finalizers
+        .iter()
+        .filter(|f| *f != names::FINALIZER)
+        .cloned()
+        .collect();
     let resource_version = object.resource_version.clone();
-    draft.push("finalizer/remove", &object.uid, Action::RemoveFinalizer(Finalizer { resource_version, finalizers }));
+    draft.push(
+        "finalizer/remove",
+        &object.uid,
+        Action::RemoveFinalizer(Finalizer {
+            resource_version,
+            finalizers,
+        }),
+    );
     draft
 }

@@ -44,7 +44,14 @@ pub(crate) fn decide(seen: &Observation, object: &LiveObject) -> Draft {
         finalizers.push(names::FINALIZER.to_owned());
         let mut draft = Draft::new(&object.uid);
         let resource_version = object.resource_version.clone();
-        draft.push("finalizer/add", &object.uid, Action::AddFinalizer(Finalizer { resource_version, finalizers }));
+        draft.push(
+            "finalizer/add",
+            &object.uid,
+            Action::AddFinalizer(Finalizer {
+                resource_version,
+                finalizers,
+            }),
+        );
         return draft;
     }
     let mut draft = Draft::new(&object.uid);
@@ -94,6 +101,8 @@ fn unresolved(view: &View<'_>) -> Option<ResolveReferences> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Result<T, String> {
-    let value = value.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    let value = value
+        .cloned()
+        .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
     serde_json::from_value(value).map_err(|err| err.to_string())
 }

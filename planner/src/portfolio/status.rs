@@ -31,7 +31,11 @@ pub(crate) fn write(
     next.rollout.clone_from(&course.rollout);
     next.selector = Some(format!("{}={}", names::LABEL_OWNER, view.name()));
     if let (Some((phase, revision)), Some(migrations)) = (&course.release, &view.spec.migrations) {
-        next.release = Some(AppRelease { migration: migrations.name.clone(), revision: revision.clone(), phase: *phase });
+        next.release = Some(AppRelease {
+            migration: migrations.name.clone(),
+            revision: revision.clone(),
+            phase: *phase,
+        });
     }
     if view.spec.secrets.is_empty() {
         next.references = None;
@@ -49,7 +53,12 @@ pub(crate) fn write(
 }
 
 /// Only the references are waited for.
-pub(crate) fn waiting_for_references(view: &View<'_>, draft: &mut Draft, assessment: Assessment, wanted: &[String]) {
+pub(crate) fn waiting_for_references(
+    view: &View<'_>,
+    draft: &mut Draft,
+    assessment: Assessment,
+    wanted: &[String],
+) {
     let mut next = view.status.clone();
     next.observed_generation = view.generation();
     let mut told = Told {
@@ -76,14 +85,24 @@ struct Told {
 
 impl Told {
     /// A failure outweighs what the course says.
-    fn failing(&mut self, assessment: Assessment, wanted: &[String], next: &mut PortfolioAppStatus) {
+    fn failing(
+        &mut self,
+        assessment: Assessment,
+        wanted: &[String],
+        next: &mut PortfolioAppStatus,
+    ) {
         let until = assessment.until;
         let stalled = assessment.stalled.clone();
         next.last_failure = assessment.settle(wanted);
-        let Some(failure) = &next.last_failure else { return };
+        let Some(failure) = &next.last_failure else {
+            return;
+        };
         self.ready = false;
         self.reason.clone_from(&failure.class);
-        self.message = format!("{}: {} (attempt {})", failure.action, failure.message, failure.attempts);
+        self.message = format!(
+            "{}: {} (attempt {})",
+            failure.action, failure.message, failure.attempts
+        );
         if let Some(reason) = stalled {
             self.stalled = true;
             self.phase = "Stalled";
@@ -96,18 +115,39 @@ impl Told {
 }
 
 fn finish(view: &View<'_>, told: Told, mut next: PortfolioAppStatus, draft: &mut Draft) {
-    let reconciling = !told.ready && !told.stalled && told.phase != "Paused" && told.phase != "RolledBack";
-    let is = |yes: bool| if yes { ConditionStatus::True } else { ConditionStatus::False };
-    let one = |type_, status| Wanted { type_, status, reason: &told.reason, message: told.message.clone() };
+    let reconciling =
+        !told.ready && !told.stalled && told.phase != "Paused" && told.phase != "RolledBack";
+    let is = |yes: bool| {
+        if yes {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::False
+        }
+    };
+    let one = |type_, status| Wanted {
+        type_,
+        status,
+        reason: &told.reason,
+        message: told.message.clone(),
+    };
     let conditions = [
         one(READY, is(told.ready)),
         one(RECONCILING, is(reconciling)),
         one(STALLED, is(told.stalled)),
     ];
-    next.conditions = merge(&view.status.conditions, &conditions, view.generation(), view.now());
+    next.conditions = merge(
+        &view.status.conditions,
+        &conditions,
+        view.generation(),
+        view.now(),
+    );
     next.phase = Some(told.phase.to_owned());
     next.next_wake = told.wake;
-    let changed = view.status.last_decision.as_ref().is_none_or(|d| d.action != told.phase || d.reason != told.reason);
+    let changed = view
+        .status
+        .last_decision
+        .as_ref()
+        .is_none_or(|d| d.action != told.phase || d.reason != told.reason);
     if changed {
         next.last_decision = Some(LastDecision {
             action: told.phase.to_owned(),
@@ -124,7 +164,9 @@ fn finish(view: &View<'_>, told: Told, mut next: PortfolioAppStatus, draft: &mut
         counts(view, &mut next);
     }
     if let Some(action) = crate::status::patch(view.object, view.status, &next) {
-        draft.push(STATUS, &view.seen.reconcile_id.to_string(), action).after(&before);
+        draft
+            .push(STATUS, &view.seen.reconcile_id.to_string(), action)
+            .after(&before);
     }
     if !told.ready {
         draft.wait(told.wake, told.message);
@@ -133,9 +175,11 @@ fn finish(view: &View<'_>, told: Told, mut next: PortfolioAppStatus, draft: &mut
 
 /// Pods of all revisions.
 fn counts(view: &View<'_>, next: &mut PortfolioAppStatus) {
-    let deployments = view.seen.children.iter().filter(|o| {
-        o.kind == ChildKind::Deployment.as_str() && o.is_owned_by(view.uid())
-    });
+    let deployments = view
+        .seen
+        .children
+        .iter()
+        .filter(|o| o.kind == ChildKind::Deployment.as_str() && o.is_owned_by(view.uid()));
     let (mut all, mut ready) = (0, 0);
     for deployment in deployments {
         all += deployment.count("/status/replicas");

@@ -19,8 +19,19 @@ use crate::draft::{Dependent as _, Draft};
 use crate::failure::Assessment;
 
 /// Plans the actions; returns the keys of all that are wanted, held ones too.
-pub(crate) fn plan(view: &View<'_>, course: &Course, assessment: &Assessment, draft: &mut Draft) -> Vec<String> {
-    let mut step = Steps { view, course, assessment, draft, wanted: Vec::new() };
+pub(crate) fn plan(
+    view: &View<'_>,
+    course: &Course,
+    assessment: &Assessment,
+    draft: &mut Draft,
+) -> Vec<String> {
+    let mut step = Steps {
+        view,
+        course,
+        assessment,
+        draft,
+        wanted: Vec::new(),
+    };
     step.build();
     step.scales();
     step.release();
@@ -43,30 +54,46 @@ impl Steps<'_, '_> {
     /// Children that the course and the spec ask for.
     fn build(&mut self) {
         let view = self.view;
-        for child in [extras::volume(view), extras::autoscaler(view), extras::budget(view)].into_iter().flatten() {
+        for child in [
+            extras::volume(view),
+            extras::autoscaler(view),
+            extras::budget(view),
+        ]
+        .into_iter()
+        .flatten()
+        {
             self.child(&child, None);
         }
         if let Some(revision) = &self.course.build {
             self.child(&config_map::build(view, revision), None);
             self.deployment(revision);
         }
-        if let Some(serves) = &self.course.serves {
-            if let Some(child) = service::build(view, serves) {
-                let guard = self.course.serves_rests_on.as_ref().and_then(|(r, least)| self.available(r, *least));
-                self.child(&child, guard);
-            }
+        let serves = self.course.serves.as_ref();
+        if let Some(child) = serves.and_then(|revision| service::build(view, revision)) {
+            let rests_on = self.course.serves_rests_on.as_ref();
+            let guard = rests_on.and_then(|(revision, least)| self.available(revision, *least));
+            self.child(&child, guard);
         }
     }
 
     fn deployment(&mut self, revision: &str) {
         let live = self.view.deployments().get(revision).copied();
         let stable = self.view.status.stable.as_deref();
-        let replicas = self.course.wants.get(revision).copied().unwrap_or_else(|| asked(live));
+        let replicas = self
+            .course
+            .wants
+            .get(revision)
+            .copied()
+            .unwrap_or_else(|| asked(live));
         // Pods keep the circle that they were made for; without pods a new one costs nothing.
-        let noted = live.and_then(base_of).filter(|_| asked(live) > 0 || stable.is_none_or(|s| s == revision));
+        let noted = live
+            .and_then(base_of)
+            .filter(|_| asked(live) > 0 || stable.is_none_or(|s| s == revision));
         let base = noted.or(stable).unwrap_or(revision).to_owned();
         let renders = live.is_none_or(|d| {
-            d.annotations.get(names::ANNOTATION_RENDERER).is_none_or(|r| r == deployment::RENDERER)
+            d.annotations
+                .get(names::ANNOTATION_RENDERER)
+                .is_none_or(|r| r == deployment::RENDERER)
         });
         if !renders {
             // Made by another renderer: its template stays as it is, nothing is restarted.
@@ -98,15 +125,31 @@ impl Steps<'_, '_> {
             return;
         }
         let mut object = child.object.clone();
-        if let (ApplyMode::Apply { .. } | ApplyMode::Replace { .. }, ChildKind::Deployment, Some(live)) = (&mode, child.kind, live) {
+        if let (
+            ApplyMode::Apply { .. } | ApplyMode::Replace { .. },
+            ChildKind::Deployment,
+            Some(live),
+        ) = (&mode, child.kind, live)
+        {
             // Replicas move by Scale alone, with what it rests on.
             if let Some(spec) = object.get_mut("spec") {
                 super::children::put(spec, "replicas", json!(asked(Some(live))));
             }
         }
-        let action = Action::ApplyChild(ApplyChild { kind: child.kind, name: child.name.clone(), mode, object });
-        let occurrence = child.object.pointer("/metadata/annotations").and_then(|a| a.get(names::ANNOTATION_APPLIED));
-        let occurrence = occurrence.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let action = Action::ApplyChild(ApplyChild {
+            kind: child.kind,
+            name: child.name.clone(),
+            mode,
+            object,
+        });
+        let occurrence = child
+            .object
+            .pointer("/metadata/annotations")
+            .and_then(|a| a.get(names::ANNOTATION_APPLIED));
+        let occurrence = occurrence
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let planned = self.draft.push(key, &occurrence, action);
         if let Some(guard) = guard {
             planned.guard(guard);
@@ -116,10 +159,16 @@ impl Steps<'_, '_> {
     /// Replicas of Deployments that exist.
     fn scales(&mut self) {
         for (revision, live) in self.view.deployments() {
-            let Some(wanted) = self.course.wants.get(revision).copied() else { continue };
+            let Some(wanted) = self.course.wants.get(revision).copied() else {
+                continue;
+            };
             let now = asked(Some(live));
             let key = format!("scale/Deployment/{}", live.name);
-            let applied = self.draft.actions.iter().any(|a| a.key == format!("apply/Deployment/{}", live.name));
+            let applied = self
+                .draft
+                .actions
+                .iter()
+                .any(|a| a.key == format!("apply/Deployment/{}", live.name));
             if now == wanted || applied {
                 continue;
             }
@@ -127,8 +176,17 @@ impl Steps<'_, '_> {
             if self.assessment.holds(&key) {
                 continue;
             }
-            let guard = if wanted < now && self.course.rests_on.as_ref().is_some_and(|(r, _)| r != revision) {
-                self.course.rests_on.as_ref().and_then(|(r, least)| self.available(r, *least))
+            let guard = if wanted < now
+                && self
+                    .course
+                    .rests_on
+                    .as_ref()
+                    .is_some_and(|(r, _)| r != revision)
+            {
+                self.course
+                    .rests_on
+                    .as_ref()
+                    .and_then(|(r, least)| self.available(r, *least))
             } else {
                 None
             };
@@ -140,7 +198,9 @@ impl Steps<'_, '_> {
                 from: to(now),
                 to: to(wanted),
             });
-            let planned: &mut PlannedAction = self.draft.push(key, &format!("{revision}/{wanted}"), action);
+            let planned: &mut PlannedAction =
+                self.draft
+                    .push(key, &format!("{revision}/{wanted}"), action);
             if let Some(guard) = guard {
                 planned.guard(guard);
             }
@@ -155,7 +215,10 @@ impl Steps<'_, '_> {
             name: live.name.clone(),
             uid: live.uid.clone(),
             expect: vec![
-                Expect { pointer: "/status/availableReplicas".to_owned(), test: Test::AtLeast(least) },
+                Expect {
+                    pointer: "/status/availableReplicas".to_owned(),
+                    test: Test::AtLeast(least),
+                },
                 Expect {
                     pointer: "/status/observedGeneration".to_owned(),
                     test: Test::AtLeast(live.generation.unwrap_or_default()),
@@ -166,8 +229,12 @@ impl Steps<'_, '_> {
 
     /// `spec.release` of the migration.
     fn release(&mut self) {
-        let Some((phase, revision)) = &self.course.release else { return };
-        let Some(migration) = self.view.migration() else { return };
+        let Some((phase, revision)) = &self.course.release else {
+            return;
+        };
+        let Some(migration) = self.view.migration() else {
+            return;
+        };
         let has = migration.release.as_ref();
         if has.is_some_and(|r| r.revision == *revision && r.phase >= *phase) {
             return;
@@ -177,7 +244,11 @@ impl Steps<'_, '_> {
         if self.assessment.holds(&key) {
             return;
         }
-        let before = migration.object.at("/spec/release").cloned().unwrap_or(Value::Null);
+        let before = migration
+            .object
+            .at("/spec/release")
+            .cloned()
+            .unwrap_or(Value::Null);
         let action = Action::PatchSpec(PatchSpec {
             kind: Kind::DatabaseMigration,
             name: migration.object.name.clone(),
@@ -187,14 +258,17 @@ impl Steps<'_, '_> {
             spec: json!({ "release": { "phase": phase, "revision": revision } }),
             annotations: std::collections::BTreeMap::new(),
         });
-        self.draft.push(key, &format!("{revision}/{phase:?}"), action);
+        self.draft
+            .push(key, &format!("{revision}/{phase:?}"), action);
     }
 
     /// What nobody wants any more: old revisions beyond the history, children of features given up.
     fn surplus(&mut self) {
         for child in surplus(self.view, self.course) {
             let key = format!("delete/{}/{}", child.kind, child.name);
-            let Some(kind) = ChildKind::parse(&child.kind) else { continue };
+            let Some(kind) = ChildKind::parse(&child.kind) else {
+                continue;
+            };
             self.wanted.push(key.clone());
             if self.assessment.holds(&key) {
                 continue;
@@ -211,7 +285,12 @@ impl Steps<'_, '_> {
     }
 
     fn event(&mut self, notice: &Notice) {
-        let started = self.course.rollout.as_ref().map(|r| r.started_at.to_string()).unwrap_or_default();
+        let started = self
+            .course
+            .rollout
+            .as_ref()
+            .map(|r| r.started_at.to_string())
+            .unwrap_or_default();
         let action = Action::EmitEvent(EmitEvent {
             warning: notice.warning,
             reason: notice.reason.to_owned(),
@@ -221,7 +300,8 @@ impl Steps<'_, '_> {
         let key = format!("event/{}", notice.reason);
         self.wanted.push(key.clone());
         if !self.assessment.holds(&key) {
-            self.draft.push(key, &format!("{}/{started}", notice.revision), action);
+            self.draft
+                .push(key, &format!("{}/{started}", notice.revision), action);
         }
     }
 }
@@ -243,10 +323,16 @@ fn surplus<'a>(view: &View<'a>, course: &Course) -> Vec<&'a LiveObject> {
     let mut old: Vec<&LiveObject> = view
         .deployments()
         .into_iter()
-        .filter(|(r, d)| !kept.contains(r) && asked(Some(d)) == 0 && d.count("/status/replicas") == 0)
+        .filter(|(r, d)| {
+            !kept.contains(r) && asked(Some(d)) == 0 && d.count("/status/replicas") == 0
+        })
         .map(|(_, d)| d)
         .collect();
-    old.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.name.cmp(&a.name)));
+    old.sort_by(|a, b| {
+        b.created_at
+            .cmp(&a.created_at)
+            .then_with(|| b.name.cmp(&a.name))
+    });
     let limit = usize::try_from(spec.rollout.history_limit).unwrap_or(0);
     let mut gone: Vec<&LiveObject> = old.into_iter().skip(limit).collect();
     let deployments = view.deployments();

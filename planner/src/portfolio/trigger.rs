@@ -13,10 +13,18 @@ use signalbox_crds::{PortfolioAppSpec, names};
 use crate::draft::Draft;
 
 /// The plan of a trigger: empty for one that was applied already or is older than the last.
-pub(crate) fn decide(seen: &Observation, object: &LiveObject, spec: &PortfolioAppSpec, trigger: &Trigger) -> Draft {
+pub(crate) fn decide(
+    seen: &Observation,
+    object: &LiveObject,
+    spec: &PortfolioAppSpec,
+    trigger: &Trigger,
+) -> Draft {
     let mut draft = Draft::new(&object.uid);
     let last_id = object.annotations.get(names::ANNOTATION_TRIGGER);
-    let last_time = object.annotations.get(names::ANNOTATION_TRIGGER_TIME).and_then(|t| t.parse::<Timestamp>().ok());
+    let last_time = object
+        .annotations
+        .get(names::ANNOTATION_TRIGGER_TIME)
+        .and_then(|t| t.parse::<Timestamp>().ok());
     if last_id == Some(&trigger.id) || last_time.is_some_and(|last| trigger.time < last) {
         return draft;
     }
@@ -37,7 +45,10 @@ pub(crate) fn decide(seen: &Observation, object: &LiveObject, spec: &PortfolioAp
         spec: patch,
         annotations: [
             (names::ANNOTATION_TRIGGER.to_owned(), trigger.id.clone()),
-            (names::ANNOTATION_TRIGGER_TIME.to_owned(), trigger.time.to_string()),
+            (
+                names::ANNOTATION_TRIGGER_TIME.to_owned(),
+                trigger.time.to_string(),
+            ),
         ]
         .into(),
     });

@@ -36,9 +36,20 @@ impl<'a> View<'a> {
     ) -> Self {
         let inputs = inputs(spec);
         let epoch = status.references.as_ref().map_or(0, |r| r.epoch);
-        let revision = if spec.secrets.is_empty() { json!([inputs]) } else { json!([inputs, epoch]) };
+        let revision = if spec.secrets.is_empty() {
+            json!([inputs])
+        } else {
+            json!([inputs, epoch])
+        };
         let revision = digest::short_of_json(&revision, REVISION_LENGTH);
-        Self { seen, object, spec, status, inputs: digest::of_json(&inputs), revision }
+        Self {
+            seen,
+            object,
+            spec,
+            status,
+            inputs: digest::of_json(&inputs),
+            revision,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -76,17 +87,28 @@ impl<'a> View<'a> {
     pub(crate) fn live(&self, kind: ChildKind, name: &str) -> Option<&'a LiveObject> {
         let is = |o: &&LiveObject| o.kind == kind.as_str() && o.name == name;
         let told = self.seen.outcome.as_ref().and_then(|o| o.live.as_ref());
-        self.seen.children.iter().find(is).or_else(|| told.filter(is))
+        self.seen
+            .children
+            .iter()
+            .find(is)
+            .or_else(|| told.filter(is))
     }
 
     /// Own Deployments by revision.
     pub(crate) fn deployments(&self) -> BTreeMap<&'a str, &'a LiveObject> {
         let own = |o: &&LiveObject| {
-            o.kind == ChildKind::Deployment.as_str() && o.is_owned_by(self.uid()) && o.deleted_at.is_none()
+            o.kind == ChildKind::Deployment.as_str()
+                && o.is_owned_by(self.uid())
+                && o.deleted_at.is_none()
         };
         let prefix = format!("{}-", self.name());
         // By name, not by label: labels may have been stripped.
-        self.seen.children.iter().filter(own).filter_map(|o| Some((o.name.strip_prefix(&prefix)?, o))).collect()
+        self.seen
+            .children
+            .iter()
+            .filter(own)
+            .filter_map(|o| Some((o.name.strip_prefix(&prefix)?, o)))
+            .collect()
     }
 
     /// The migration that the app names, if it is there: object, spec, status.
@@ -98,11 +120,18 @@ impl<'a> View<'a> {
             .iter()
             .find(|o| o.kind == Kind::DatabaseMigration.as_str() && &o.name == name)?;
         let status = object.at("/status").cloned().unwrap_or_default();
-        let text = |pointer: &str| object.at(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |pointer: &str| {
+            object
+                .at(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         Some(Migration {
             object,
             app: text("/spec/app"),
-            release: object.at("/spec/release").and_then(|r| serde_json::from_value(r.clone()).ok()),
+            release: object
+                .at("/spec/release")
+                .and_then(|r| serde_json::from_value(r.clone()).ok()),
             manual: text("/spec/contract").as_deref() == Some("Manual"),
             status: serde_json::from_value(status).unwrap_or_default(),
         })
@@ -124,7 +153,11 @@ impl Migration<'_> {
         let prefix = format!("V{version}__");
         let files = self.object.at("/spec/files").and_then(Value::as_array);
         files.is_some_and(|files| {
-            files.iter().any(|f| f.get("name").and_then(Value::as_str).is_some_and(|n| n.starts_with(&prefix)))
+            files.iter().any(|f| {
+                f.get("name")
+                    .and_then(Value::as_str)
+                    .is_some_and(|n| n.starts_with(&prefix))
+            })
         })
     }
 }
@@ -155,15 +188,30 @@ fn inputs(spec: &PortfolioAppSpec) -> Value {
         restart,
     } = spec;
     json!([
-        image, command, args, ports, env, config, config_mount_path, secrets, resources, probes, sidecars,
-        storage, termination_grace_period_seconds, restart,
+        image,
+        command,
+        args,
+        ports,
+        env,
+        config,
+        config_mount_path,
+        secrets,
+        resources,
+        probes,
+        sidecars,
+        storage,
+        termination_grace_period_seconds,
+        restart,
     ])
 }
 
 /// Ready pods of a Deployment that has seen its newest spec.
 pub(crate) fn available(deployment: Option<&LiveObject>) -> i64 {
-    let Some(deployment) = deployment else { return 0 };
-    let current = deployment.count("/status/observedGeneration") >= deployment.generation.unwrap_or_default();
+    let Some(deployment) = deployment else {
+        return 0;
+    };
+    let current =
+        deployment.count("/status/observedGeneration") >= deployment.generation.unwrap_or_default();
     // Before the controller has seen a change of scale, its old count may promise too much.
     let wanted = asked(Some(deployment));
     let available = deployment.count("/status/availableReplicas");
@@ -172,11 +220,15 @@ pub(crate) fn available(deployment: Option<&LiveObject>) -> i64 {
 
 /// Replicas that a Deployment asks for.
 pub(crate) fn asked(deployment: Option<&LiveObject>) -> i64 {
-    deployment.map_or(0, |d| d.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1))
+    deployment.map_or(0, |d| {
+        d.at("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
+    })
 }
 
 /// The base noted on a Deployment.
 pub(crate) fn base_of(deployment: &LiveObject) -> Option<&str> {
-    deployment.annotations.get(names::ANNOTATION_BASE).map(String::as_str)
+    deployment
+        .annotations
+        .get(names::ANNOTATION_BASE)
+        .map(String::as_str)
 }
-

@@ -10,8 +10,21 @@ use crate::portfolio::view::View;
 pub(crate) fn build(view: &View<'_>, revision: &str) -> Wanted {
     let mut content = json!({});
     if !view.spec.config.is_empty() {
-        put(&mut content, "data", serde_json::to_value(&view.spec.config).unwrap_or(Value::Null));
+        put(
+            &mut content,
+            "data",
+            serde_json::to_value(&view.spec.config).unwrap_or(Value::Null),
+        );
     }
-    let meta = Meta { revision: Some(revision), ..Meta::default() };
-    wanted(view, ChildKind::ConfigMap, view.child_name(revision), &meta, content)
+    let meta = Meta {
+        revision: Some(revision),
+        ..Meta::default()
+    };
+    wanted(
+        view,
+        ChildKind::ConfigMap,
+        view.child_name(revision),
+        &meta,
+        content,
+    )
 }

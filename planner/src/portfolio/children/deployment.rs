@@ -31,7 +31,13 @@ pub(crate) fn build(view: &View<'_>, revision: &str, base: &str, replicas: i64) 
         survives: false,
     };
     let name = view.child_name(revision);
-    let mut child = wanted(view, ChildKind::Deployment, name, &meta, json!({ "spec": spec }));
+    let mut child = wanted(
+        view,
+        ChildKind::Deployment,
+        name,
+        &meta,
+        json!({ "spec": spec }),
+    );
     if let Some(spec) = child.object.get_mut("spec") {
         put(spec, "replicas", json!(replicas));
     }
@@ -69,7 +75,14 @@ fn template(view: &View<'_>, revision: &str, base: &str) -> Value {
 
 fn main_container(view: &View<'_>, revision: &str) -> Value {
     let spec = view.spec;
-    let mut container = container("app", &spec.image, &spec.command, &spec.args, &spec.env, spec.resources.as_ref());
+    let mut container = container(
+        "app",
+        &spec.image,
+        &spec.command,
+        &spec.args,
+        &spec.env,
+        spec.resources.as_ref(),
+    );
     let ports: Vec<Value> = spec
         .ports
         .iter()
@@ -137,7 +150,11 @@ fn container(
 
 /// The server drops an empty value.
 fn variable(env: &EnvVar) -> Value {
-    if env.value.is_empty() { json!({ "name": env.name }) } else { json!({ "name": env.name, "value": env.value }) }
+    if env.value.is_empty() {
+        json!({ "name": env.name })
+    } else {
+        json!({ "name": env.name, "value": env.value })
+    }
 }
 
 fn sidecar(sidecar: &Sidecar) -> Value {
@@ -167,10 +184,15 @@ fn pull_policy(image: &str) -> &'static str {
 
 fn limits(resources: &Resources) -> Value {
     let mut value = json!({});
-    for (key, map) in [("limits", &resources.limits), ("requests", &resources.requests)] {
+    for (key, map) in [
+        ("limits", &resources.limits),
+        ("requests", &resources.requests),
+    ] {
         if !map.is_empty() {
-            let map: Map<String, Value> =
-                map.iter().map(|(k, v)| (k.clone(), json!(quantity::canonical(v)))).collect();
+            let map: Map<String, Value> = map
+                .iter()
+                .map(|(k, v)| (k.clone(), json!(quantity::canonical(v))))
+                .collect();
             put(&mut value, key, Value::Object(map));
         }
     }
@@ -193,12 +215,20 @@ fn volumes(view: &View<'_>, revision: &str) -> Vec<Value> {
         let source = json!({ "name": view.child_name(revision), "defaultMode": 420 });
         volumes.push(json!({ "name": "config", "configMap": source }));
     }
-    for (index, secret) in view.spec.secrets.iter().enumerate().filter(|(_, s)| s.mount_path.is_some()) {
+    for (index, secret) in view
+        .spec
+        .secrets
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.mount_path.is_some())
+    {
         let source = json!({ "secretName": secret.name, "defaultMode": 420 });
         volumes.push(json!({ "name": format!("secret-{index}"), "secret": source }));
     }
     if view.spec.storage.is_some() {
-        volumes.push(json!({ "name": "storage", "persistentVolumeClaim": { "claimName": view.name() } }));
+        volumes.push(
+            json!({ "name": "storage", "persistentVolumeClaim": { "claimName": view.name() } }),
+        );
     }
     volumes
 }
@@ -210,7 +240,9 @@ fn mounts(view: &View<'_>) -> Vec<Value> {
     }
     for (index, secret) in view.spec.secrets.iter().enumerate() {
         if let Some(path) = &secret.mount_path {
-            mounts.push(json!({ "name": format!("secret-{index}"), "mountPath": path, "readOnly": true }));
+            mounts.push(
+                json!({ "name": format!("secret-{index}"), "mountPath": path, "readOnly": true }),
+            );
         }
     }
     if let Some(storage) = &view.spec.storage {
@@ -227,10 +259,18 @@ fn probe(probe: &Probe) -> Value {
         "successThreshold": 1,
     });
     if probe.initial_delay_seconds > 0 {
-        put(&mut value, "initialDelaySeconds", json!(probe.initial_delay_seconds));
+        put(
+            &mut value,
+            "initialDelaySeconds",
+            json!(probe.initial_delay_seconds),
+        );
     }
     if let Some(http) = &probe.http_get {
-        put(&mut value, "httpGet", json!({ "path": http.path, "port": http.port, "scheme": "HTTP" }));
+        put(
+            &mut value,
+            "httpGet",
+            json!({ "path": http.path, "port": http.port, "scheme": "HTTP" }),
+        );
     }
     if let Some(tcp) = &probe.tcp_socket {
         put(&mut value, "tcpSocket", json!({ "port": tcp.port }));

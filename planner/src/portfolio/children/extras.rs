@@ -23,9 +23,18 @@ pub(crate) fn volume(view: &View<'_>) -> Option<Wanted> {
     if let Some(class) = &storage.storage_class_name {
         put(&mut spec, "storageClassName", json!(class));
     }
-    let meta = Meta { survives: true, ..Meta::default() };
+    let meta = Meta {
+        survives: true,
+        ..Meta::default()
+    };
     let content = json!({ "spec": spec });
-    Some(wanted(view, ChildKind::PersistentVolumeClaim, view.name().to_owned(), &meta, content))
+    Some(wanted(
+        view,
+        ChildKind::PersistentVolumeClaim,
+        view.name().to_owned(),
+        &meta,
+        content,
+    ))
 }
 
 /// `HorizontalPodAutoscaler` `<app>` on the app's own scale subresource, if it scales itself.
@@ -45,7 +54,13 @@ pub(crate) fn autoscaler(view: &View<'_>) -> Option<Wanted> {
         }],
     }});
     let name = view.name().to_owned();
-    Some(wanted(view, ChildKind::HorizontalPodAutoscaler, name, &Meta::default(), content))
+    Some(wanted(
+        view,
+        ChildKind::HorizontalPodAutoscaler,
+        name,
+        &Meta::default(),
+        content,
+    ))
 }
 
 /// `PodDisruptionBudget` `<app>` over the pods of all revisions, if asked for.
@@ -54,18 +69,26 @@ pub(crate) fn budget(view: &View<'_>) -> Option<Wanted> {
     let mut spec = json!({
         "selector": { "matchLabels": { signalbox_crds::names::LABEL_OWNER: view.name() } },
     });
-    for (key, value) in
-        [("minAvailable", &budget.min_available), ("maxUnavailable", &budget.max_unavailable)]
-    {
+    for (key, value) in [
+        ("minAvailable", &budget.min_available),
+        ("maxUnavailable", &budget.max_unavailable),
+    ] {
         if let Some(value) = value {
             put(&mut spec, key, count_or_percent(value));
         }
     }
     let content = json!({ "spec": spec });
     let name = view.name().to_owned();
-    Some(wanted(view, ChildKind::PodDisruptionBudget, name, &Meta::default(), content))
+    Some(wanted(
+        view,
+        ChildKind::PodDisruptionBudget,
+        name,
+        &Meta::default(),
+        content,
+    ))
 }
 
 fn count_or_percent(text: &str) -> Value {
-    text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
+    text.parse::<i64>()
+        .map_or_else(|_| json!(text), |number| json!(number))
 }

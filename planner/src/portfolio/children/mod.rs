@@ -37,7 +37,13 @@ pub(crate) struct Meta<'a> {
 }
 
 /// A child from its content (`spec`, `data`), with metadata and the hash of its configuration.
-pub(crate) fn wanted(view: &View<'_>, kind: ChildKind, name: String, meta: &Meta<'_>, content: Value) -> Wanted {
+pub(crate) fn wanted(
+    view: &View<'_>,
+    kind: ChildKind,
+    name: String,
+    meta: &Meta<'_>,
+    content: Value,
+) -> Wanted {
     let mut labels = Map::new();
     let mut label = |key: &str, value: &str| labels.insert(key.to_owned(), json!(value));
     label("app.kubernetes.io/managed-by", "signalbox");
@@ -57,16 +63,21 @@ pub(crate) fn wanted(view: &View<'_>, kind: ChildKind, name: String, meta: &Meta
         "annotations": meta.annotations.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect::<Map<_, _>>(),
     });
     if !meta.survives {
-        put(&mut metadata, "ownerReferences", json!([{
-            "apiVersion": format!("{}/{}", signalbox_crds::GROUP, signalbox_crds::VERSION),
-            "kind": "PortfolioApp",
-            "name": view.name(),
-            "uid": view.uid(),
-            "controller": true,
-            "blockOwnerDeletion": true,
-        }]));
+        put(
+            &mut metadata,
+            "ownerReferences",
+            json!([{
+                "apiVersion": format!("{}/{}", signalbox_crds::GROUP, signalbox_crds::VERSION),
+                "kind": "PortfolioApp",
+                "name": view.name(),
+                "uid": view.uid(),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }]),
+        );
     }
-    let mut object = json!({ "apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": metadata });
+    let mut object =
+        json!({ "apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": metadata });
     if let (Value::Object(object), Value::Object(content)) = (&mut object, content) {
         object.extend(content);
     }

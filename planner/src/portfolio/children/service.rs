@@ -35,7 +35,13 @@ pub(crate) fn build(view: &View<'_>, revision: &str) -> Option<Wanted> {
         "sessionAffinity": "None",
         "internalTrafficPolicy": "Cluster",
     }});
-    Some(wanted(view, ChildKind::Service, view.name().to_owned(), &Meta::default(), spec))
+    Some(wanted(
+        view,
+        ChildKind::Service,
+        view.name().to_owned(),
+        &Meta::default(),
+        spec,
+    ))
 }
 
 /// The protocol's word.

@@ -25,7 +25,9 @@ pub(super) fn deadline(view: &View<'_>, rollout: Option<&RolloutStatus>) -> Time
 
 /// Migrating or Progressing.
 pub(super) fn forward(view: &View<'_>, course: &mut Course, stable: &str) {
-    let Some(revision) = course.rollout.as_ref().map(|r| r.revision.clone()) else { return };
+    let Some(revision) = course.rollout.as_ref().map(|r| r.revision.clone()) else {
+        return;
+    };
     if !release::expanded(view, course, &revision) {
         course.wants.insert(stable.to_owned(), view.replicas());
         return;
@@ -35,7 +37,9 @@ pub(super) fn forward(view: &View<'_>, course: &mut Course, stable: &str) {
     let ready = available(canary);
     let all = view.replicas();
     let plan = steps(view);
-    let Some(rollout) = course.rollout.as_mut() else { return };
+    let Some(rollout) = course.rollout.as_mut() else {
+        return;
+    };
     rollout.state = RolloutState::Progressing;
     progress(view, rollout, ready);
     let index = usize::try_from(rollout.step).unwrap_or(0);
@@ -78,9 +82,16 @@ pub(super) fn forward(view: &View<'_>, course: &mut Course, stable: &str) {
     }
     spread(view, course, stable, &revision, share(all, weight));
     let number = index + usize::from(moves_on);
-    course.say("Progressing", "Progressing", format!(
-        "revision {revision}: step {} of {}, {weight} %, {ready} of {} pods ready", number + 1, plan.len() + 1, share(all, weight)
-    ));
+    course.say(
+        "Progressing",
+        "Progressing",
+        format!(
+            "revision {revision}: step {} of {}, {weight} %, {ready} of {} pods ready",
+            number + 1,
+            plan.len() + 1,
+            share(all, weight)
+        ),
+    );
 }
 
 /// Pods of the new revision at a weight, rounded up.
@@ -95,7 +106,10 @@ fn spread(view: &View<'_>, course: &mut Course, stable: &str, revision: &str, wa
     let canary = deployments.get(revision).copied();
     let ready = available(canary);
     // A revision is created without pods; they come in a later plan.
-    course.wants.insert(revision.to_owned(), if canary.is_some() { wanted } else { 0 });
+    course.wants.insert(
+        revision.to_owned(),
+        if canary.is_some() { wanted } else { 0 },
+    );
     let now = asked(deployments.get(stable).copied());
     let keep = if ready >= wanted {
         course.rests_on = Some((revision.to_owned(), wanted));
@@ -133,34 +147,61 @@ fn promote(view: &View<'_>, course: &mut Course, stable: &str, revision: &str) {
         note: format!("revision {revision} serves instead of {stable}"),
         revision: revision.to_owned(),
     });
-    course.say("Progressing", "Draining", format!("revision {revision} serves; {stable} drains"));
+    course.say(
+        "Progressing",
+        "Draining",
+        format!("revision {revision} serves; {stable} drains"),
+    );
 }
 
 /// Promoted or Contracting: the old side drains and goes, contract migrations run.
 pub(super) fn after_promotion(view: &View<'_>, course: &mut Course) {
-    let Some(rollout) = course.rollout.clone() else { return };
+    let Some(rollout) = course.rollout.clone() else {
+        return;
+    };
     let revision = rollout.revision.clone();
     let deployments = view.deployments();
     course.build = Some(revision.clone()).filter(|r| *r == view.revision);
     course.wants.insert(revision.clone(), view.replicas());
-    let drained = later(rollout.promoted_at.unwrap_or(rollout.started_at), view.spec.rollout.drain_seconds);
-    let others = deployments.iter().any(|(r, d)| *r != revision && asked(Some(d)) > 0);
+    let drained = later(
+        rollout.promoted_at.unwrap_or(rollout.started_at),
+        view.spec.rollout.drain_seconds,
+    );
+    let others = deployments
+        .iter()
+        .any(|(r, d)| *r != revision && asked(Some(d)) > 0);
     if others && drained > view.now() {
         course.wake_at(drained);
-        course.say("Progressing", "Draining", format!("revision {revision} serves; the old one drains"));
+        course.say(
+            "Progressing",
+            "Draining",
+            format!("revision {revision} serves; the old one drains"),
+        );
         return;
     }
     retire(view, course, &revision);
     if others {
-        course.say("Progressing", "Draining", format!("revision {revision} serves; the old one goes"));
+        course.say(
+            "Progressing",
+            "Draining",
+            format!("revision {revision} serves; the old one goes"),
+        );
         return;
     }
     complete(view, course, &revision);
 }
 
 /// The new revision has failed or is not wanted any more: back to the stable one.
-pub(super) fn give_up(view: &View<'_>, course: &mut Course, stable: &str, reason: &'static str, why: &str) {
-    let Some(rollout) = course.rollout.as_mut() else { return };
+pub(super) fn give_up(
+    view: &View<'_>,
+    course: &mut Course,
+    stable: &str,
+    reason: &'static str,
+    why: &str,
+) {
+    let Some(rollout) = course.rollout.as_mut() else {
+        return;
+    };
     rollout.state = RolloutState::RollingBack;
     rollout.message = Some(format!("{reason}: {why}"));
     let revision = rollout.revision.clone();
@@ -169,7 +210,11 @@ pub(super) fn give_up(view: &View<'_>, course: &mut Course, stable: &str, reason
     }
     course.notice = Some(Notice {
         warning: reason != "Aborted",
-        reason: if reason == "Aborted" { "RolloutAborted" } else { "RolledBack" },
+        reason: if reason == "Aborted" {
+            "RolloutAborted"
+        } else {
+            "RolledBack"
+        },
         note: format!("revision {revision} is rolled back to {stable}: {why}"),
         revision,
     });
@@ -178,8 +223,16 @@ pub(super) fn give_up(view: &View<'_>, course: &mut Course, stable: &str, reason
 
 /// The release is withdrawn, the stable side gets its full capacity, then the other goes.
 pub(super) fn rolling_back(view: &View<'_>, course: &mut Course, stable: &str) {
-    let why = course.rollout.as_ref().and_then(|r| r.message.clone()).unwrap_or_default();
-    course.say("RollingBack", "RollingBack", format!("going back to revision {stable}: {why}"));
+    let why = course
+        .rollout
+        .as_ref()
+        .and_then(|r| r.message.clone())
+        .unwrap_or_default();
+    course.say(
+        "RollingBack",
+        "RollingBack",
+        format!("going back to revision {stable}: {why}"),
+    );
     if !release::withdrawn(view, course, stable) {
         return;
     }
@@ -188,7 +241,10 @@ pub(super) fn rolling_back(view: &View<'_>, course: &mut Course, stable: &str) {
         course.build = Some(stable.to_owned());
     }
     retire(view, course, stable);
-    let others = view.deployments().iter().any(|(r, d)| *r != stable && asked(Some(d)) > 0);
+    let others = view
+        .deployments()
+        .iter()
+        .any(|(r, d)| *r != stable && asked(Some(d)) > 0);
     if others {
         return;
     }
@@ -197,5 +253,9 @@ pub(super) fn rolling_back(view: &View<'_>, course: &mut Course, stable: &str) {
         rollout.weight = 0;
         rollout.finished_at = rollout.finished_at.or(Some(view.now()));
     }
-    course.say("RolledBack", "RolledBack", format!("revision {stable} serves: {why}"));
+    course.say(
+        "RolledBack",
+        "RolledBack",
+        format!("revision {stable} serves: {why}"),
+    );
 }

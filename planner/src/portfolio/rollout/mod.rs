@@ -14,7 +14,6 @@ use signalbox_crds::migration::Phase;
 
 use super::view::{View, asked, available};
 
-
 /// An Event for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -69,9 +68,11 @@ pub(crate) fn steps(view: &View<'_>) -> Vec<(i64, i64)> {
     match rollout.strategy {
         Strategy::Rolling => vec![(25, 0), (50, 0), (75, 0)],
         Strategy::Canary if rollout.steps.is_empty() => vec![(DEFAULT_WEIGHT, 0)],
-        Strategy::Canary => {
-            rollout.steps.iter().map(|s| (i64::from(s.weight), s.pause_seconds)).collect()
-        }
+        Strategy::Canary => rollout
+            .steps
+            .iter()
+            .map(|s| (i64::from(s.weight), s.pause_seconds))
+            .collect(),
     }
 }
 
@@ -84,7 +85,8 @@ const DEFAULT_WEIGHT: i64 = 30;
 
 /// `from` and `seconds` later.
 pub(crate) fn later(from: Timestamp, seconds: i64) -> Timestamp {
-    from.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    from.checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The course from what is seen.
@@ -109,7 +111,10 @@ pub(crate) fn course(view: &View<'_>) -> Course {
 /// No revision has ever served.
 fn first(view: &View<'_>, course: &mut Course) {
     let target = view.revision.clone();
-    let known = course.rollout.as_ref().is_some_and(|r| r.revision == target);
+    let known = course
+        .rollout
+        .as_ref()
+        .is_some_and(|r| r.revision == target);
     if !known {
         course.rollout = Some(begun(view, &target, None));
     }
@@ -124,7 +129,9 @@ fn first(view: &View<'_>, course: &mut Course) {
     course.build = Some(target.clone());
     course.wants.insert(target.clone(), view.replicas());
     let ready = available(view.deployments().get(target.as_str()).copied());
-    let Some(rollout) = course.rollout.as_mut() else { return };
+    let Some(rollout) = course.rollout.as_mut() else {
+        return;
+    };
     rollout.state = RolloutState::Progressing;
     rollout.weight = 100;
     active::progress(view, rollout, ready);
@@ -144,7 +151,11 @@ fn first(view: &View<'_>, course: &mut Course) {
         ));
     } else {
         course.wake_at(deadline);
-        course.say("Progressing", "Progressing", format!("revision {target}: {ready} of {wanted} pods ready"));
+        course.say(
+            "Progressing",
+            "Progressing",
+            format!("revision {target}: {ready} of {wanted} pods ready"),
+        );
     }
 }
 
@@ -155,7 +166,9 @@ fn following(view: &View<'_>, course: &mut Course, stable: &str) {
     let state = course.rollout.as_ref().map(|r| r.state);
     let current = course.rollout.as_ref().map(|r| r.revision.clone());
     match state {
-        Some(RolloutState::Promoted | RolloutState::Contracting) => return active::after_promotion(view, course),
+        Some(RolloutState::Promoted | RolloutState::Contracting) => {
+            return active::after_promotion(view, course);
+        }
         Some(RolloutState::RollingBack) => return active::rolling_back(view, course, stable),
         Some(RolloutState::Migrating | RolloutState::Progressing) if view.spec.paused => {
             return active::forward(view, course, stable);
@@ -165,7 +178,13 @@ fn following(view: &View<'_>, course: &mut Course, stable: &str) {
                 return active::forward(view, course, stable);
             }
             if target == stable {
-                return active::give_up(view, course, stable, "Aborted", "the spec went back to the stable revision");
+                return active::give_up(
+                    view,
+                    course,
+                    stable,
+                    "Aborted",
+                    "the spec went back to the stable revision",
+                );
             }
         }
         Some(RolloutState::Completed | RolloutState::RolledBack) | None => {}
@@ -184,15 +203,27 @@ fn steady(view: &View<'_>, course: &mut Course, stable: &str, refused: bool) {
     if view.revision == stable {
         course.build = Some(stable.to_owned());
         course.failed = None;
-        if let Some(rollout) = course.rollout.as_mut().filter(|r| r.state == RolloutState::RolledBack) {
+        if let Some(rollout) = course
+            .rollout
+            .as_mut()
+            .filter(|r| r.state == RolloutState::RolledBack)
+        {
             rollout.message = None;
         }
     }
     course.wants.insert(stable.to_owned(), view.replicas());
     retire(view, course, stable);
     if refused {
-        let why = course.rollout.as_ref().and_then(|r| r.message.clone()).unwrap_or_default();
-        course.say("RolledBack", "RolledBack", format!("revision {} was rolled back: {why}", view.revision));
+        let why = course
+            .rollout
+            .as_ref()
+            .and_then(|r| r.message.clone())
+            .unwrap_or_default();
+        course.say(
+            "RolledBack",
+            "RolledBack",
+            format!("revision {} was rolled back: {why}", view.revision),
+        );
         return;
     }
     let ready = available(view.deployments().get(stable).copied());
@@ -204,9 +235,17 @@ fn finished(view: &View<'_>, course: &mut Course, stable: &str, ready: i64) {
     let wanted = view.replicas();
     if ready >= wanted {
         course.ready = true;
-        course.say("Ready", "Ready", format!("revision {stable}: {ready} of {wanted} pods ready"));
+        course.say(
+            "Ready",
+            "Ready",
+            format!("revision {stable}: {ready} of {wanted} pods ready"),
+        );
     } else {
-        course.say("Progressing", "Scaling", format!("revision {stable}: {ready} of {wanted} pods ready"));
+        course.say(
+            "Progressing",
+            "Scaling",
+            format!("revision {stable}: {ready} of {wanted} pods ready"),
+        );
     }
 }
 
@@ -216,7 +255,11 @@ fn complete(view: &View<'_>, course: &mut Course, revision: &str) {
         if let Some(rollout) = course.rollout.as_mut() {
             rollout.state = RolloutState::Contracting;
         }
-        course.say("Progressing", "Contracting", format!("revision {revision} serves; contract migrations run"));
+        course.say(
+            "Progressing",
+            "Contracting",
+            format!("revision {revision} serves; contract migrations run"),
+        );
         return;
     }
     if let Some(rollout) = course.rollout.as_mut() {
