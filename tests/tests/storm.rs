@@ -81,7 +81,11 @@ async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
     started.elapsed()
 }
 
+/// One storm at a time: two on the same cores would measure each other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
+    let _alone = ALONE.lock().await;
     let world = World::start(&format!("storm-{apps}"), WorldOptions::default()).await;
     let _watchers: Vec<_> = watchers
         .iter()
