@@ -9,7 +9,7 @@ use super::At;
 /// Least time between two flights.
 pub(super) const GAP: Duration = Duration::from_millis(100);
 /// Most time that a changing object's flights are kept apart.
-const GAP_MAX: Duration = Duration::from_secs(2);
+const GAP_MAX: Duration = Duration::from_secs(1);
 /// Least and most time that a change is held back in a storm.
 const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
 /// What is held when nothing is known about the object's changes.
@@ -49,11 +49,10 @@ impl Pace {
         let soon = self
             .last_sent
             .is_some_and(|last| now.saturating_sub(last) < self.gap * 2);
-        self.gap = match (soon, changing) {
-            (true, true) => (self.gap * 2).min(GAP_MAX),
-            // A look at a result or a timer between two changes does not make the object quiet.
-            (true, false) => self.gap,
-            (false, _) => GAP,
+        self.gap = if changing && soon {
+            (self.gap * 2).min(GAP_MAX)
+        } else {
+            GAP
         };
         self.last_sent = Some(now);
         self.first_unsent = None;
@@ -100,7 +99,7 @@ mod tests {
         }
         assert_eq!(
             gaps,
-            [ms(100), ms(200), ms(400), ms(800), ms(1_600), ms(2_000)]
+            [ms(100), ms(200), ms(400), ms(800), ms(1_000), ms(1_000)]
         );
         pace.sent(now + ms(10_000), true);
         assert_eq!(pace.earliest(), now + ms(10_100));
