@@ -4,11 +4,11 @@
 //! Observation, and the same Observation gives the same bytes. The feature `service` adds the part that
 //! takes Events from the bus; without it this crate builds without tokio, a bus or a client.
 
+mod app;
 mod draft;
 mod failure;
 mod migration;
 mod plan;
-mod portfolio;
 mod stalled;
 mod status;
 

@@ -7,7 +7,7 @@ use signalbox_common::kinds::Kind;
 use signalbox_common::wire::{Cause, Observation, Plan, SCHEMA};
 
 use crate::draft::Draft;
-use crate::{migration, portfolio, stalled};
+use crate::{app, migration, stalled};
 
 /// Version of this planner: the crate's and its rules'. It stands in every plan, and what one version
 /// could not plan is tried again by another.
@@ -47,7 +47,7 @@ fn decide(seen: &Observation) -> Draft {
         return draft;
     }
     match seen.key.kind {
-        Kind::PortfolioApp => portfolio::decide(seen, object),
+        Kind::PortfolioApp => app::decide(seen, object),
         Kind::DatabaseMigration => migration::decide(seen, object),
     }
 }

@@ -10,6 +10,8 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
+use std::time::Duration;
+
 use signalbox_devcluster::{ClusterOptions, DevCluster, DevClusterError};
 use signalbox_tests::eventually;
 
@@ -27,11 +29,9 @@ async fn cluster(name: &str) -> DevCluster {
         .apply(&signalbox_crds::yaml().unwrap())
         .await
         .unwrap();
-    eventually(
-        "the kinds are served",
-        std::time::Duration::from_secs(20),
-        || async { cluster.kubectl(&["get", "papp,dbm", "-A"]).await.map(drop) },
-    )
+    eventually("the kinds are served", Duration::from_secs(20), || async {
+        cluster.kubectl(&["get", "papp,dbm", "-A"]).await.map(drop)
+    })
     .await;
     cluster
 }
@@ -83,6 +83,24 @@ async fn accepted_defaulted_explained() {
         "{listed}"
     );
 
+    // The API server publishes the schemas some time after it serves the kinds.
+    eventually(
+        "both kinds are in the published schema",
+        Duration::from_secs(60),
+        || async {
+            let path = "/openapi/v3/apis/signalbox.dev/v1alpha1";
+            let schemas = cluster.kubectl(&["get", "--raw", path]).await;
+            let schemas = schemas.map_err(|error| error.to_string())?;
+            let missing = ["v1alpha1.PortfolioApp\"", "v1alpha1.DatabaseMigration\""]
+                .map(|kind| if schemas.contains(kind) { "" } else { kind });
+            if missing.concat().is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{missing:?} of {} bytes", schemas.len()))
+            }
+        },
+    )
+    .await;
     let explained = cluster
         .kubectl(&["explain", "papp.spec.rollout.steps.pauseSeconds"])
         .await

@@ -6,7 +6,7 @@ use signalbox_common::wire::Cause;
 
 use super::Child;
 use super::custom::Custom;
-use crate::queue::{Change, Priority, Version};
+use crate::queue::{Change, Haste, Priority, Version};
 
 /// What a change of a custom resource means for itself.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn of_object(before: Option<&Custom>, after: &Custom) -> Option<Change> {
             Change::news(Cause::Deletion, Priority::Urgent)
         } else {
             Change {
-                holdable: true,
+                haste: Haste::Spec,
                 ..Change::news(spec, Priority::Spec)
             }
         });
@@ -37,9 +37,13 @@ pub fn of_object(before: Option<&Custom>, after: &Custom) -> Option<Change> {
         return Some(Change::news(Cause::Command { command }, Priority::Urgent));
     }
     if before.meat != after.meat || before.generation != after.generation {
-        let holdable = before.generation != after.generation;
+        let haste = if before.generation == after.generation {
+            Haste::Now
+        } else {
+            Haste::Spec
+        };
         return Some(Change {
-            holdable,
+            haste,
             ..Change::news(spec, Priority::Spec)
         });
     }
@@ -47,8 +51,11 @@ pub fn of_object(before: Option<&Custom>, after: &Custom) -> Option<Change> {
         // Resolved for the next plan: it has to be made, whoever wrote it.
         return Some(Change::news(Cause::Outcome, Priority::Drift));
     }
+    let result = before.claims != after.claims;
     (before.status != after.status).then(|| Change {
-        bypass: before.claims != after.claims,
+        bypass: result,
+        // Status is the operator's own; only the result of long work is waited for.
+        haste: if result { Haste::Now } else { Haste::WithSpec },
         version: Some(version(&after.uid, after.version)),
         ..Change::news(Cause::Outcome, Priority::Drift)
     })
@@ -97,10 +104,17 @@ pub fn of_child(
         name: name.to_owned(),
     };
     let news = Change::news(cause, Priority::Drift);
+    // What comes and goes is nearly always what the operator made and deleted: no reason to take half of
+    // a flurry along.
+    let existence = Change {
+        haste: Haste::WithSpec,
+        ..news.clone()
+    };
     let Some(after) = after else {
-        return before.map(|_| news);
+        return before.map(|_| existence);
     };
     let same = before.filter(|before| before.uid == after.uid);
+    let news = if same.is_none() { existence } else { news };
     let meat = same.is_none_or(|before| before.meat != after.meat);
     let status = same.is_some_and(|before| before.status != after.status);
     (meat || status).then(|| Change {
@@ -144,7 +158,7 @@ mod tests {
         Some((
             change.cause.label(),
             change.priority,
-            change.holdable,
+            change.haste == Haste::Spec,
             change.version.is_some(),
         ))
     }

@@ -20,7 +20,7 @@ pub(super) fn key(namespace: &str, name: usize) -> ObjectKey {
 
 pub(super) fn spec(generation: i64) -> Change {
     Change {
-        holdable: true,
+        haste: Haste::Spec,
         ..Change::news(Cause::Spec { generation }, Priority::Spec)
     }
 }

@@ -8,15 +8,15 @@ use signalbox_common::wire::{Cause, Outcome, Trigger};
 
 use super::pace::Pace;
 use super::place::Place;
-use super::{At, Change, Priority, Version};
+use super::{At, Change, Haste, Priority, Version};
 
 /// Unsent changes of one object.
 #[derive(Clone, Debug)]
 pub(super) struct Dirty {
     pub(super) cause: Cause,
     pub(super) priority: Priority,
-    /// Nothing but changes of spec: may be held back.
-    pub(super) holdable: bool,
+    /// The most pressing of the changes.
+    pub(super) haste: Haste,
     /// Something in it ends a backoff.
     pub(super) bypass: bool,
     /// Time of the first change.
@@ -67,7 +67,7 @@ impl Entry {
         let Change {
             cause,
             priority,
-            holdable,
+            haste,
             bypass,
             ..
         } = change;
@@ -75,13 +75,15 @@ impl Entry {
             self.dirty = Some(Dirty {
                 cause,
                 priority,
-                holdable,
+                haste,
                 bypass,
                 since: now,
             });
             return;
         };
-        dirty.holdable &= holdable;
+        if haste == Haste::Now {
+            dirty.haste = Haste::Now;
+        }
         dirty.bypass |= bypass;
         let newer_spec = priority == dirty.priority && matches!(cause, Cause::Spec { .. });
         if priority < dirty.priority || newer_spec {
@@ -136,13 +138,26 @@ impl Entry {
         } else {
             self.not_before
         };
-        self.pace.earliest().max(reading).max(backoff)
+        let flurry = if self.may_wait() {
+            self.pace.flurry_until()
+        } else {
+            Duration::ZERO
+        };
+        self.pace.earliest().max(reading).max(backoff).max(flurry)
+    }
+
+    /// Whether nothing of what there is to send presses.
+    fn may_wait(&self) -> bool {
+        let pressing = |dirty: &Dirty| match dirty.haste {
+            Haste::Now => true,
+            Haste::Spec | Haste::WithSpec => dirty.priority == Priority::Urgent,
+        };
+        self.triggers.is_empty() && self.dirty.as_ref().is_some_and(|dirty| !pressing(dirty))
     }
 
     /// Until when it is held in a storm.
     pub(super) fn held_until(&self) -> At {
-        let holdable = self.triggers.is_empty() && self.dirty.as_ref().is_some_and(|d| d.holdable);
-        if holdable {
+        if self.may_wait() {
             self.pace.hold_until()
         } else {
             Duration::ZERO

@@ -163,7 +163,7 @@ impl Queue {
         if let Some(Dirty {
             cause,
             priority,
-            holdable,
+            haste,
             bypass,
             since,
         }) = carried
@@ -171,7 +171,7 @@ impl Queue {
             let change = Change {
                 cause,
                 priority,
-                holdable,
+                haste,
                 bypass,
                 version: None,
             };

@@ -85,6 +85,17 @@ pub fn number(resource_version: &str) -> u64 {
     resource_version.parse().unwrap_or(0)
 }
 
+/// Whether a change may wait while its object keeps changing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// It goes as soon as there is room, and takes with it what is held.
+    Now,
+    /// A change of spec: held in a storm and in a flurry.
+    Spec,
+    /// Goes by itself, and waits with changes of spec that are held.
+    WithSpec,
+}
+
 /// Something that makes an object dirty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
@@ -92,8 +103,8 @@ pub struct Change {
     pub cause: Cause,
     /// How urgent.
     pub priority: Priority,
-    /// A change of spec: may be held back in a storm.
-    pub holdable: bool,
+    /// Whether it may wait.
+    pub haste: Haste,
     /// Ends a backoff.
     pub bypass: bool,
     /// The version that it made; no news if an Outcome names it. None: always news.
@@ -107,7 +118,7 @@ impl Change {
         Self {
             cause,
             priority,
-            holdable: false,
+            haste: Haste::Now,
             bypass: true,
             version: None,
         }
@@ -169,7 +180,7 @@ impl Queue {
     /// An object is dirty.
     pub fn changed(&mut self, key: &ObjectKey, change: Change, now: At) {
         let entry = self.entries.entry(key.clone()).or_default();
-        if change.holdable {
+        if change.haste == Haste::Spec {
             entry.pace.changed(now);
         }
         if let Some(version) = &change.version {

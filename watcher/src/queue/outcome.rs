@@ -7,7 +7,7 @@ use signalbox_common::class::ErrorClass;
 use signalbox_common::wire::{Cause, Outcome, OutcomeResult, Trigger};
 
 use super::entry::Entry;
-use super::{At, Change, Priority, Queue, Version, number};
+use super::{At, Change, Haste, Priority, Queue, Version, number};
 
 /// The cache has to see what was written within this time; then the flight goes anyway.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
@@ -140,6 +140,7 @@ impl Queue {
         }
         let change = Change {
             bypass: false,
+            haste: Haste::WithSpec,
             ..Change::news(Cause::Outcome, Priority::Drift)
         };
         self.mark(&outcome.key, change, now);

@@ -1,6 +1,6 @@
 //! Pacing of one object: how far apart its flights are, and how long its changes are held in a storm.
 //!
-//! Decides times only; whether there is a storm is decided by the queue.
+//! Decides times only; whether there is a storm is decided by the queue. docs/adr/0005 tells the reasons.
 
 use std::time::Duration;
 
@@ -14,8 +14,12 @@ const GAP_MAX: Duration = Duration::from_secs(1);
 const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
 /// What is held when nothing is known about the object's changes.
 const HOLD_UNKNOWN: Duration = Duration::from_secs(1);
-/// A change is never held longer than this after the first unsent one.
-const HOLD_END: Duration = Duration::from_secs(20);
+/// In a storm, a change is never held longer than this after the first unsent one.
+const HOLD_END: Duration = Duration::from_mins(1);
+/// An object that changes more often than this is in a flurry, storm or not.
+const FLURRY: Duration = Duration::from_millis(500);
+/// In a flurry, a change is never held longer than this after the first unsent one.
+const FLURRY_END: Duration = Duration::from_secs(5);
 /// After this long without a change, an object is quiet and its past counts no more.
 const QUIET: Duration = Duration::from_secs(20);
 
@@ -62,6 +66,16 @@ impl Pace {
     pub(super) fn earliest(&self) -> At {
         self.last_sent
             .map_or(Duration::ZERO, |last| last + self.gap)
+    }
+
+    /// Until when the unsent changes of an object in a flurry are held.
+    pub(super) fn flurry_until(&self) -> At {
+        match (self.last_change, self.first_unsent, self.mean) {
+            (Some(last), Some(first), Some(mean)) if mean < FLURRY => {
+                (last + (mean * 2).max(HOLD.0)).min(first + FLURRY_END)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Until when the unsent changes are held in a storm.
@@ -116,11 +130,34 @@ mod tests {
         for step in 4..100 {
             pace.changed(ms(step * 500));
         }
+        assert_eq!(pace.hold_until(), ms(50_500), "still changing");
+        for step in 100..200 {
+            pace.changed(ms(step * 500));
+        }
         assert_eq!(
             pace.hold_until(),
-            ms(21_000),
-            "twenty seconds after the first unsent change"
+            ms(61_000),
+            "a minute after the first unsent change"
         );
+    }
+
+    #[test]
+    fn a_flurry_waits_for_its_end_and_five_seconds_at_most() {
+        let mut pace = Pace::default();
+        pace.sent(ms(0), true);
+        pace.changed(ms(1_000));
+        assert_eq!(pace.flurry_until(), ms(0), "one change is no flurry");
+        pace.changed(ms(1_050));
+        assert_eq!(pace.flurry_until(), ms(1_150));
+        for step in 0..200 {
+            pace.changed(ms(1_100 + step * 50));
+        }
+        assert_eq!(pace.flurry_until(), ms(6_000), "since the first unsent");
+        pace.sent(ms(6_000), true);
+        assert_eq!(pace.flurry_until(), ms(0), "nothing unsent");
+        pace.changed(ms(30_000));
+        pace.changed(ms(31_000));
+        assert_eq!(pace.flurry_until(), ms(0), "a person's edits are no flurry");
     }
 
     #[test]

@@ -25,11 +25,36 @@ fn a_quiet_objects_change_goes_at_once_and_changes_in_flight_are_coalesced() {
     bench.end(&app, id, OutcomeResult::Done, ms(1_020));
     assert_eq!(
         bench.next(ms(1_020)),
-        Decision::Sleep(Some(ms(1_100))),
-        "100 ms apart"
+        Decision::Sleep(Some(ms(1_110))),
+        "100 ms after the last"
     );
-    assert_eq!(bench.one(ms(1_100)).1, Cause::Spec { generation: 8 });
-    assert_eq!(bench.queue.counts().coalesced, 6);
+    assert_eq!(bench.one(ms(1_110)).1, Cause::Spec { generation: 8 });
+    assert_eq!(
+        bench.queue.counts().coalesced,
+        7,
+        "and the look behind the first"
+    );
+}
+
+#[test]
+fn what_was_done_is_looked_at_once_more_and_waits_with_a_flurry() {
+    let (mut bench, app) = (Bench::default(), key("a", 1));
+    bench.queue.changed(&app, spec(1), ms(0));
+    let (id, _) = bench.one(ms(0));
+    bench.end(&app, id, OutcomeResult::Done, ms(10));
+    let (id, cause) = bench.one(ms(100));
+    assert_eq!(cause, Cause::Outcome);
+    for step in 0..40 {
+        bench.queue.changed(&app, spec(2), ms(110 + step * 50));
+    }
+    bench.end(&app, id, OutcomeResult::Done, ms(2_070));
+    assert!(bench.sent(ms(2_100)).is_empty(), "it is still changing");
+    bench.queue.changed(&app, child("d", 1), ms(2_101));
+    assert_eq!(
+        bench.sent(ms(2_101)).len(),
+        1,
+        "a child's change is not held"
+    );
 }
 
 #[test]
@@ -125,7 +150,8 @@ fn a_namespace_whose_plans_time_out_gets_two_flights() {
 fn in_a_storm_a_change_is_held_and_carries_the_newest() {
     let mut bench = Bench::default();
     let apps: Vec<ObjectKey> = (0..200).map(|name| key("a", name)).collect();
-    let mut flying = std::collections::VecDeque::new();
+    let mut flying: std::collections::VecDeque<(At, ObjectKey, ReconcileId, OutcomeResult)> =
+        std::collections::VecDeque::new();
     let (mut flights, mut last) = (0, std::collections::BTreeMap::new());
     // Twenty changes of each object, one a second, in flights of 400 ms: more than the window can carry.
     for step in 0..12_000_u64 {
@@ -136,17 +162,23 @@ fn in_a_storm_a_change_is_held_and_carries_the_newest() {
                 .queue
                 .changed(&apps[index], spec(i64::try_from(round).unwrap()), now);
         }
-        while flying.front().is_some_and(|(end, _, _)| *end <= now) {
-            let (_, key, id) = flying.pop_front().unwrap();
-            bench.end(&key, id, OutcomeResult::Done, now);
+        while flying.front().is_some_and(|(end, ..)| *end <= now) {
+            let (_, key, id, result) = flying.pop_front().unwrap();
+            bench.end(&key, id, result, now);
         }
         for (key, id, cause) in bench.sent(now) {
-            flights += 1;
-            last.insert(key.clone(), cause);
-            flying.push_back((now + ms(400), key, id));
+            // A look behind what was done finds nothing to do.
+            let result = if cause == Cause::Outcome {
+                OutcomeResult::Settled
+            } else {
+                flights += 1;
+                last.insert(key.clone(), cause);
+                OutcomeResult::Done
+            };
+            flying.push_back((now + ms(400), key, id, result));
         }
     }
-    assert!(flights < 200 * 4, "{flights} flights for 4,000 changes");
+    assert!(flights < 200 * 3, "{flights} flights for 4,000 changes");
     assert!(
         last.values()
             .all(|cause| *cause == Cause::Spec { generation: 19 })
@@ -186,6 +218,9 @@ fn own_writes_are_no_news_whether_seen_before_or_after_the_outcome() {
     done.written = vec![written("d", 7), written("s", 9)];
     bench.queue.outcome(&done, &[], None, ms(10));
     bench.queue.changed(&app, child("s", 9), ms(11));
+    let (id, cause) = bench.one(ms(1_000));
+    assert_eq!(cause, Cause::Outcome, "the look behind what was done");
+    bench.end(&app, id, OutcomeResult::Settled, ms(1_005));
     assert!(bench.sent(ms(10_000)).is_empty());
     bench.queue.changed(&app, child("d", 8), ms(12));
     assert_eq!(

@@ -1,0 +1,99 @@
+//! From a child as it should be to the action that brings it there.
+//!
+//! Decides create, apply, replace or nothing, and whose a name is. Never touches what is not ours.
+
+use signalbox_common::kinds::ChildKind;
+use signalbox_common::wire::action::{ApplyChild, ApplyMode, DeleteChild};
+use signalbox_common::wire::{Action, LiveObject};
+use signalbox_crds::names::{LABEL_OWNER, LABEL_OWNER_KIND};
+
+use super::children::{Desired, OWNER_KIND};
+use super::satisfied::{Fit, fit};
+use super::world::World;
+
+/// What is to be done about a child.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// It is as it should be.
+    Nothing,
+    /// This brings it there.
+    Do(Box<Action>),
+    /// It is going away; another takes its place afterwards.
+    Wait(String),
+    /// Something with its name belongs to somebody else.
+    Taken(String),
+}
+
+/// Compares a child with what there is.
+pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
+    let Some(live) = world.child(desired.kind, &desired.name) else {
+        return Step::Do(apply(desired, ApplyMode::Create));
+    };
+    let what = format!("{} {}", desired.kind, desired.name);
+    if live.deleted_at.is_some() {
+        return Step::Wait(format!("{what} is being deleted"));
+    }
+    if !live.is_owned_by(uid) && !is_left_behind(desired, live) {
+        return Step::Taken(format!("{what} exists and does not belong to this app"));
+    }
+    let uid = live.uid.clone();
+    let resource_version = live.resource_version.clone();
+    let seen = Some(live.basis());
+    match fit(desired.kind, &desired.object, live) {
+        Fit::Satisfied => Step::Nothing,
+        Fit::Apply => Step::Do(apply(
+            desired,
+            ApplyMode::Apply {
+                uid,
+                resource_version,
+                seen,
+            },
+        )),
+        Fit::Replace => Step::Do(apply(
+            desired,
+            ApplyMode::Replace {
+                uid,
+                resource_version,
+                seen,
+            },
+        )),
+    }
+}
+
+/// Whether it is a volume that an earlier app of the same name left behind.
+fn is_left_behind(desired: &Desired, live: &LiveObject) -> bool {
+    let label = |key: &str| live.labels.get(key).map(String::as_str);
+    let wanted = desired
+        .object
+        .pointer("/metadata/labels")
+        .and_then(|labels| labels.get(LABEL_OWNER));
+    desired.kind == ChildKind::PersistentVolumeClaim
+        && live.owners.is_empty()
+        && label(LABEL_OWNER_KIND) == Some(OWNER_KIND)
+        && label(LABEL_OWNER) == wanted.and_then(serde_json::Value::as_str)
+}
+
+fn apply(desired: &Desired, mode: ApplyMode) -> Box<Action> {
+    Box::new(Action::ApplyChild(ApplyChild {
+        kind: desired.kind,
+        name: desired.name.clone(),
+        mode,
+        object: desired.object.clone(),
+    }))
+}
+
+/// Key of the action that deletes a child.
+pub(super) fn delete_key(live: &LiveObject) -> String {
+    format!("delete/{}/{}", live.kind, live.name)
+}
+
+/// Deletes what was seen, and nothing else of the name.
+pub(super) fn delete(live: &LiveObject) -> Option<Action> {
+    Some(Action::DeleteChild(DeleteChild {
+        kind: ChildKind::parse(&live.kind)?,
+        name: live.name.clone(),
+        uid: live.uid.clone(),
+        resource_version: live.resource_version.clone(),
+        seen: Some(live.basis()),
+    }))
+}

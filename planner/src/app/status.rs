@@ -1,0 +1,194 @@
+//! The app's status: computed whole each time, written only where it differs.
+//!
+//! Decides conditions and phase from what the rollout and the failures say. Counts of pods ride along
+//! with other changes or wait until no pod is on its way: a status is no ticker.
+
+use signalbox_crds::PortfolioAppStatus;
+use signalbox_crds::app::RolloutStatus;
+use signalbox_crds::condition::{
+    ConditionStatus, LastDecision, READY, RECONCILING, STALLED, Wanted, merge,
+};
+use signalbox_crds::names::LABEL_OWNER;
+
+use super::resolve::App;
+use super::rollout::{Course, Decision};
+use super::world::World;
+use crate::draft::{Dependent as _, Draft, STATUS};
+use crate::failure::Assessment;
+
+/// What is told of an app.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) phase: &'static str,
+    pub(super) ready: bool,
+    pub(super) busy: bool,
+    pub(super) stalled: bool,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    /// Children that somebody else owns.
+    pub(super) taken: Vec<String>,
+    /// What is left out, and children that are on their way out.
+    pub(super) notes: Vec<String>,
+}
+
+/// The status after the course.
+pub(super) fn after(app: &App<'_>, world: &World<'_>, course: &Course) -> PortfolioAppStatus {
+    let (mut pods, mut ready, mut asked) = (0_i32, 0_i32, 0_i32);
+    for revision in world.revisions() {
+        pods = pods.saturating_add(revision.pods());
+        ready = ready.saturating_add(revision.ready());
+        asked = asked.saturating_add(revision.asked());
+    }
+    let old = &app.status;
+    let mut new = PortfolioAppStatus {
+        revision: Some(app.revision.clone()),
+        stable: course.stable.clone(),
+        failed_revision: course.failed.clone(),
+        rollout: course.rollout.clone().map(|rollout| clipped(app, rollout)),
+        release: course.release.clone(),
+        selector: Some(format!("{LABEL_OWNER}={}", app.name())),
+        next_wake: course.wake,
+        ..old.clone()
+    };
+    if let Some(decision) = &course.decision {
+        new.last_decision = Some(decided(app, decision));
+    }
+    let is_still = pods == asked && ready == asked && course.sizes.is_empty();
+    if is_still || (old.ready_replicas, old.replicas) != (ready, pods) && new != *old {
+        (new.replicas, new.ready_replicas) = (pods, ready);
+    }
+    new
+}
+
+/// Stored times are never later than what the watcher's clock says.
+fn clipped(app: &App<'_>, mut rollout: RolloutStatus) -> RolloutStatus {
+    let now = app.now();
+    rollout.started_at = rollout.started_at.min(now);
+    rollout.message = rollout
+        .message
+        .map(|text| signalbox_crds::condition::clip(&text, 1024));
+    rollout
+}
+
+fn decided(app: &App<'_>, decision: &Decision) -> LastDecision {
+    let old = app.status.last_decision.clone();
+    let same = |old: &LastDecision| old.action == decision.action && old.reason == decision.reason;
+    old.filter(same).unwrap_or_else(|| LastDecision {
+        action: decision.action.to_owned(),
+        reason: decision.reason.clone(),
+        value: decision.value.clone(),
+        threshold: decision.threshold.clone(),
+        actor: app.seen.cause.actor(),
+        reconcile_id: app.seen.reconcile_id.to_string(),
+    })
+}
+
+/// Adds the status write to the draft, last, if anything differs; `wanted` are the keys of all actions
+/// that are planned or held back.
+pub(super) fn finish(
+    app: &App<'_>,
+    draft: &mut Draft,
+    mut new: PortfolioAppStatus,
+    told: Told,
+    failures: Assessment,
+    wanted: &[String],
+) {
+    let stalled = failures.stalled.clone();
+    let failure = failures.settle(wanted);
+    let mut told = told;
+    if let Some(failure) = &failure {
+        told.ready = false;
+        told.message = format!(
+            "{} failed with {}: {}",
+            failure.action, failure.class, failure.message
+        );
+        told.stalled |= stalled.is_some();
+        told.busy = true;
+    }
+    let reason = match &failure {
+        Some(failure) => failure.class.clone(),
+        None if !told.taken.is_empty() => "NameTaken".to_owned(),
+        None => told.reason.to_owned(),
+    };
+    if !told.taken.is_empty() {
+        told.ready = false;
+        told.busy = true;
+        let taken = told.taken.join("; ");
+        told.message = if failure.is_some() {
+            format!("{}; {taken}", told.message)
+        } else {
+            taken
+        };
+    }
+    if !told.notes.is_empty() {
+        told.message = format!("{} ({})", told.message, told.notes.join("; "));
+    }
+    let phase = if told.stalled && told.phase != "RolledBack" {
+        "Stalled"
+    } else {
+        told.phase
+    };
+    new.phase = Some(phase.to_owned());
+    new.last_failure = failure;
+    new.observed_generation = app.generation();
+    new.conditions = conditions(app, &told, &reason);
+    let earlier = draft.keys();
+    if let Some(patch) = crate::status::patch(app.object, &app.status, &new) {
+        let occurrence = signalbox_common::digest::short_of_json(&patch, 32);
+        draft.push(STATUS, &occurrence, patch).after(&earlier);
+    }
+    if !told.ready || told.busy || new.next_wake.is_some() {
+        draft.wait(new.next_wake, told.message);
+    }
+}
+
+fn conditions(
+    app: &App<'_>,
+    told: &Told,
+    reason: &str,
+) -> Vec<signalbox_crds::condition::Condition> {
+    let status = |holds: bool| {
+        if holds {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::False
+        }
+    };
+    let busy = told.busy && !told.stalled;
+    let quiet = |holds: bool, word: &'static str| {
+        if holds {
+            reason.to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    let (busy_reason, stalled_reason) = (quiet(busy, "Idle"), quiet(told.stalled, "Progressing"));
+    let message = |holds: bool| {
+        if holds {
+            told.message.clone()
+        } else {
+            String::new()
+        }
+    };
+    let wanted = [
+        Wanted {
+            type_: READY,
+            status: status(told.ready),
+            reason,
+            message: told.message.clone(),
+        },
+        Wanted {
+            type_: RECONCILING,
+            status: status(busy),
+            reason: &busy_reason,
+            message: message(busy),
+        },
+        Wanted {
+            type_: STALLED,
+            status: status(told.stalled),
+            reason: &stalled_reason,
+            message: message(told.stalled),
+        },
+    ];
+    merge(&app.status.conditions, &wanted, app.generation(), app.now())
+}

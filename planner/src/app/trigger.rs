@@ -1,0 +1,81 @@
+//! Triggers: one field of the spec, changed as `kubectl` would change it.
+//!
+//! Decides whether a trigger is news; never plans anything else beside it. Everything that follows comes
+//! from the change itself.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use signalbox_common::kinds::Kind;
+use signalbox_common::wire::action::PatchSpec;
+use signalbox_common::wire::trigger::Verb;
+use signalbox_common::wire::{Action, LiveObject, Trigger};
+use signalbox_crds::names::{ANNOTATION_TRIGGER, ANNOTATION_TRIGGER_TIME};
+
+use crate::draft::Draft;
+
+/// The plan for a trigger: one write, or none if it is repeated or of the past.
+pub(super) fn decide(object: &LiveObject, trigger: &Trigger) -> Draft {
+    let mut draft = Draft::new(object.uid.clone());
+    if object.deleted_at.is_some() || !is_news(object, trigger) {
+        return draft;
+    }
+    let (field, value) = match &trigger.verb {
+        Verb::SetImage { image } => ("image", image.clone()),
+        Verb::Restart => ("restart", marker(&trigger.id)),
+    };
+    let seen = |pointer: &str| object.at(pointer).cloned().unwrap_or(Value::Null);
+    let annotation = |key: &str| {
+        object
+            .annotations
+            .get(key)
+            .map_or(Value::Null, |value| json!(value))
+    };
+    let place = |key: &str| {
+        format!(
+            "/metadata/annotations/{}",
+            key.replace('~', "~0").replace('/', "~1")
+        )
+    };
+    let pointer = format!("/spec/{field}");
+    let replaces = BTreeMap::from([
+        (pointer.clone(), seen(&pointer)),
+        (place(ANNOTATION_TRIGGER), annotation(ANNOTATION_TRIGGER)),
+        (
+            place(ANNOTATION_TRIGGER_TIME),
+            annotation(ANNOTATION_TRIGGER_TIME),
+        ),
+    ]);
+    let patch = PatchSpec {
+        kind: Kind::PortfolioApp,
+        name: object.name.clone(),
+        uid: object.uid.clone(),
+        resource_version: object.resource_version.clone(),
+        replaces,
+        spec: json!({ field: value }),
+        annotations: BTreeMap::from([
+            (ANNOTATION_TRIGGER.to_owned(), trigger.id.clone()),
+            (ANNOTATION_TRIGGER_TIME.to_owned(), trigger.time.to_string()),
+        ]),
+    };
+    let key = format!("trigger/{}", trigger.verb.label());
+    draft.push(key, &trigger.id, Action::PatchSpec(patch));
+    draft
+}
+
+/// Whether it is neither the last trigger nor older than it.
+fn is_news(object: &LiveObject, trigger: &Trigger) -> bool {
+    let last = object.annotations.get(ANNOTATION_TRIGGER_TIME);
+    let last = last.and_then(|time| time.parse::<Timestamp>().ok());
+    object.annotations.get(ANNOTATION_TRIGGER) != Some(&trigger.id)
+        && last.is_none_or(|last| trigger.time >= last)
+}
+
+/// A restart marker from an id; the field holds 64 characters.
+fn marker(id: &str) -> String {
+    if id.len() <= 64 && !id.is_empty() {
+        return id.to_owned();
+    }
+    signalbox_common::digest::short_of_json(&id, 32)
+}
