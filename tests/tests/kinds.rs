@@ -86,7 +86,7 @@ async fn accepted_defaulted_explained() {
     // The API server publishes the schemas some time after it serves the kinds.
     eventually(
         "both kinds are in the published schema",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || async {
             let path = "/openapi/v3/apis/signalbox.dev/v1alpha1";
             let schemas = cluster.kubectl(&["get", "--raw", path]).await;

@@ -32,8 +32,10 @@ pub type At = Duration;
 
 /// Flights at any time, over all three streams.
 pub const WINDOW: usize = 50;
+/// Places that only what is urgent may take.
+const URGENT: usize = 2;
 /// Flights that are not urgent.
-pub const ORDINARY: usize = 48;
+pub const ORDINARY: usize = WINDOW - URGENT;
 /// Flights of one namespace while others wait.
 pub const NAMESPACE_SHARE: usize = ORDINARY / 2;
 /// Flights of a namespace whose last plans timed out.
@@ -174,6 +176,8 @@ pub struct Queue {
     lost: u64,
     /// A stream was full: nothing is sent before this time.
     full_until: At,
+    /// Another watcher is active until this time, as far as is known.
+    shared_until: At,
 }
 
 impl Queue {
@@ -262,13 +266,13 @@ impl Queue {
         if now < self.full_until {
             return Decision::Sleep(Some(self.full_until));
         }
-        let free = WINDOW.saturating_sub(self.airborne.len());
+        let free = self.window(now).saturating_sub(self.airborne.len());
         if self.dirty <= free {
             for key in self.places.held() {
                 self.place_ready(&key);
             }
         }
-        match self.pick() {
+        match self.pick(now) {
             Some((key, priority)) => {
                 let id = mint();
                 let cause = self.begin(&key, id, priority, now);
@@ -333,6 +337,15 @@ impl Queue {
     #[must_use]
     pub fn interrupted(&self, key: &ObjectKey) -> u32 {
         self.entries.get(key).map_or(0, |entry| entry.interrupted)
+    }
+
+    /// Places: all, or half of them while another watcher is active too.
+    fn window(&self, now: At) -> usize {
+        if now < self.shared_until {
+            WINDOW / 2
+        } else {
+            WINDOW
+        }
     }
 
     fn fire_wakes(&mut self, now: At) {

@@ -15,6 +15,8 @@ const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
 const TIMED_OUT: Duration = Duration::from_secs(9);
 /// Wait before something is tried again that only a change is likely to heal.
 const RARELY: Duration = Duration::from_mins(5);
+/// After an Outcome of a flight that is not ours, another watcher is taken to be active for this long.
+const SHARED: Duration = Duration::from_secs(30);
 /// `Interrupted` Outcomes in a row before an object is tried rarely.
 const INTERRUPTED_MAX: u32 = 5;
 
@@ -53,6 +55,7 @@ impl Queue {
         if !known {
             // Of another watcher, or of a flight given up as lost: look again, end nothing. Without a
             // flight of our own there is nothing to look for in what went well.
+            self.shared_until = now + SHARED;
             if flight.is_some() || !went_well(&outcome.result) {
                 self.mark(key, Change::news(Cause::Outcome, Priority::Drift), now);
             }

@@ -18,6 +18,11 @@ const HOLD_UNKNOWN: Duration = Duration::from_secs(1);
 const HOLD_END: Duration = Duration::from_mins(1);
 /// An object that changes more often than this is in a flurry, storm or not.
 const FLURRY: Duration = Duration::from_millis(500);
+/// A flurry is over after this many mean intervals without a change: they are not regular, and two of them
+/// pass without one every second.
+const FLURRY_OVER: u32 = 8;
+/// A flurry is not over before this long without a change.
+const FLURRY_LEAST: Duration = Duration::from_millis(250);
 /// In a flurry, a change is never held longer than this after the first unsent one.
 const FLURRY_END: Duration = Duration::from_secs(5);
 /// After this long without a change, an object is quiet and its past counts no more.
@@ -72,7 +77,7 @@ impl Pace {
     pub(super) fn flurry_until(&self) -> At {
         match (self.last_change, self.first_unsent, self.mean) {
             (Some(last), Some(first), Some(mean)) if mean < FLURRY => {
-                (last + (mean * 2).max(HOLD.0)).min(first + FLURRY_END)
+                (last + (mean * FLURRY_OVER).max(FLURRY_LEAST)).min(first + FLURRY_END)
             }
             _ => Duration::ZERO,
         }
@@ -148,7 +153,7 @@ mod tests {
         pace.changed(ms(1_000));
         assert_eq!(pace.flurry_until(), ms(0), "one change is no flurry");
         pace.changed(ms(1_050));
-        assert_eq!(pace.flurry_until(), ms(1_150));
+        assert_eq!(pace.flurry_until(), ms(1_450));
         for step in 0..200 {
             pace.changed(ms(1_100 + step * 50));
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use signalbox_common::id::ObjectKey;
 
-use super::{At, NAMESPACE_SHARE, ORDINARY, Priority, Queue, SLOW_AFTER, SLOW_SHARE, WINDOW};
+use super::{At, NAMESPACE_SHARE, Priority, Queue, SLOW_AFTER, SLOW_SHARE, URGENT};
 
 /// Where an object stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,13 +150,14 @@ impl Queue {
     }
 
     /// Who is next, if there is room.
-    pub(super) fn pick(&mut self) -> Option<(ObjectKey, Priority)> {
-        if self.airborne.len() >= WINDOW {
+    pub(super) fn pick(&mut self, now: At) -> Option<(ObjectKey, Priority)> {
+        let window = self.window(now);
+        if self.airborne.len() >= window {
             return None;
         }
         let ordinary = self.airborne.len().saturating_sub(self.urgent_flights);
         for priority in Priority::ALL {
-            if priority != Priority::Urgent && ordinary >= ORDINARY {
+            if priority != Priority::Urgent && ordinary >= window - URGENT {
                 return None;
             }
             let chosen = self

@@ -25,10 +25,10 @@ fn a_quiet_objects_change_goes_at_once_and_changes_in_flight_are_coalesced() {
     bench.end(&app, id, OutcomeResult::Done, ms(1_020));
     assert_eq!(
         bench.next(ms(1_020)),
-        Decision::Sleep(Some(ms(1_110))),
-        "100 ms after the last"
+        Decision::Sleep(Some(ms(1_260))),
+        "250 ms after the last"
     );
-    assert_eq!(bench.one(ms(1_110)).1, Cause::Spec { generation: 8 });
+    assert_eq!(bench.one(ms(1_260)).1, Cause::Spec { generation: 8 });
     assert_eq!(
         bench.queue.counts().coalesced,
         7,
@@ -73,6 +73,23 @@ fn urgent_goes_first_and_has_places_of_its_own() {
     }
     assert_eq!(bench.sent(ms(1)).len(), WINDOW - ORDINARY);
     assert_eq!(bench.queue.counts().flights, WINDOW);
+}
+
+#[test]
+fn with_another_watcher_half_the_places_are_used() {
+    let mut bench = Bench::default();
+    let foreign = outcome(
+        &key("a", 1),
+        ReconcileId(Uuid::from_u128(99)),
+        OutcomeResult::Done,
+    );
+    bench.queue.outcome(&foreign, &[], None, ms(0));
+    for name in 0..60 {
+        let resync = Change::news(Cause::Resync, Priority::Resync);
+        bench.queue.changed(&key("a", name), resync, ms(0));
+    }
+    assert_eq!(bench.sent(ms(1)).len(), WINDOW / 2 - URGENT);
+    assert_eq!(bench.sent(ms(30_000)).len(), WINDOW / 2, "it has gone");
 }
 
 #[test]
@@ -258,31 +275,31 @@ fn nothing_is_sent_before_the_cache_has_seen_what_was_written() {
     }];
     bench.queue.changed(&app, spec(1), ms(0));
     let (id, _) = bench.one(ms(0));
-    bench.queue.changed(&app, spec(2), ms(5));
+    bench.queue.changed(&app, spec(2), ms(1_000));
     bench.queue.outcome(
         &outcome(&app, id, OutcomeResult::Done),
         &unseen,
         None,
-        ms(200),
+        ms(1_200),
     );
     assert_eq!(
-        bench.next(ms(200)),
-        Decision::Sleep(Some(ms(2_200))),
+        bench.next(ms(1_200)),
+        Decision::Sleep(Some(ms(3_200))),
         "2 s at most"
     );
-    bench.queue.observed("d", Some(6), ms(201));
-    assert!(bench.sent(ms(201)).is_empty());
-    bench.queue.observed("d", Some(7), ms(202));
-    let (id, _) = bench.one(ms(202));
-    bench.queue.changed(&app, spec(3), ms(300));
+    bench.queue.observed("d", Some(6), ms(1_201));
+    assert!(bench.sent(ms(1_201)).is_empty());
+    bench.queue.observed("d", Some(7), ms(1_202));
+    let (id, _) = bench.one(ms(1_202));
+    bench.queue.changed(&app, spec(3), ms(2_300));
     bench.queue.outcome(
         &outcome(&app, id, OutcomeResult::Done),
         &unseen,
         None,
-        ms(500),
+        ms(2_500),
     );
-    bench.queue.observed("d", None, ms(900));
-    bench.one(ms(900));
+    bench.queue.observed("d", None, ms(2_900));
+    bench.one(ms(2_900));
 }
 
 #[test]
