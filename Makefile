@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test check fmt lint build servers generate generated
+.PHONY: help demo dev test bench check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ dev: tools ## The same servers and parts with the example app, until Ctrl-C
 test: tools fmt-check lint pure generated build servers ## Everything: format, lints, generated files, all tests on real servers
 	$(CARGO) test --workspace
 	@echo "all tests passed"
+
+bench: tools servers ## Measure speed and memory against the bare writes (about five minutes; an idle machine)
+	$(CARGO) build --release --workspace --bins
+	@$(CARGO) run --quiet --release --bin signalbox-bench -- $(SCENARIOS)
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

@@ -11,8 +11,9 @@ mod migration;
 mod plan;
 mod stalled;
 mod status;
+pub mod variant;
 
 #[cfg(feature = "service")]
 pub mod service;
 
-pub use plan::{PLANNER, plan};
+pub use plan::{plan, version};

@@ -14,6 +14,10 @@ async fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(err) => return refuse(&err.to_string()),
     };
+    #[cfg(feature = "variants")]
+    if let Some(refusal) = unknown_variant() {
+        return refuse(&refusal);
+    }
     match run(args, shutdown::token()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -21,6 +25,14 @@ async fn main() -> ExitCode {
             exit_code(&err)
         }
     }
+}
+
+/// Takes the variant that ``SIGNALBOX_PLANNER_VARIANT`` names; says so if there is none of this name.
+#[cfg(feature = "variants")]
+#[expect(clippy::disallowed_methods, reason = "chosen before the first plan")]
+fn unknown_variant() -> Option<String> {
+    let name = std::env::var("SIGNALBOX_PLANNER_VARIANT").ok()?;
+    (!signalbox_planner::variant::choose(&name)).then(|| format!("no variant is named {name}"))
 }
 
 /// Configuration errors never heal by another try.

@@ -7,15 +7,20 @@ use signalbox_common::kinds::Kind;
 use signalbox_common::wire::{Cause, Observation, Plan, SCHEMA};
 
 use crate::draft::Draft;
+use crate::variant::{self, Variant};
 use crate::{app, migration, stalled};
 
 /// Version of this planner: the crate's and its rules'. It stands in every plan, and what one version
 /// could not plan is tried again by another.
-#[cfg(not(feature = "changed-rule"))]
-pub const PLANNER: &str = concat!(env!("CARGO_PKG_VERSION"), "+rules.1");
-/// Version of this planner, which differs from the released one in exactly one rule.
-#[cfg(feature = "changed-rule")]
-pub const PLANNER: &str = concat!(env!("CARGO_PKG_VERSION"), "+rules.1-changed");
+#[must_use]
+pub fn version() -> &'static str {
+    match variant::chosen() {
+        Variant::ChangedRule => concat!(env!("CARGO_PKG_VERSION"), "+rules.1-changed"),
+        Variant::Released | Variant::ChangedRenderer | Variant::Defect => {
+            concat!(env!("CARGO_PKG_VERSION"), "+rules.1")
+        }
+    }
+}
 
 /// What is to be done about what was seen.
 #[must_use]
@@ -25,7 +30,7 @@ pub fn plan(seen: &Observation) -> Plan {
         reconcile_id: seen.reconcile_id,
         key: seen.key.clone(),
         uid: seen.uid.clone(),
-        planner: PLANNER.to_owned(),
+        planner: version().to_owned(),
         observation: digest::of_json(seen),
         cause: seen.cause.label().to_owned(),
         actor: seen.cause.actor(),
@@ -46,6 +51,8 @@ fn decide(seen: &Observation) -> Draft {
     if let Some(draft) = stalled::unplannable(seen, object) {
         return draft;
     }
+    #[cfg(feature = "variants")]
+    variant::defect(object);
     match seen.key.kind {
         Kind::PortfolioApp => app::decide(seen, object),
         Kind::DatabaseMigration => migration::decide(seen, object),

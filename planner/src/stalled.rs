@@ -14,7 +14,7 @@ use signalbox_crds::condition::{
 
 use crate::draft::{Draft, STATUS};
 use crate::failure::{PLAN, bypasses};
-use crate::plan::PLANNER;
+use crate::plan::version;
 use crate::status::{action, difference};
 
 /// Reason and class: the planner failed on the object.
@@ -67,7 +67,7 @@ pub(crate) fn unplannable(seen: &Observation, object: &LiveObject) -> Option<Dra
         .outcome
         .as_ref()
         .and_then(|outcome| match &outcome.result {
-            OutcomeResult::Unplannable { message, planner } if planner == PLANNER => {
+            OutcomeResult::Unplannable { message, planner } if planner == version() => {
                 Some((outcome.reconcile_id.to_string(), message))
             }
             OutcomeResult::Unplannable { .. }
@@ -186,7 +186,7 @@ fn failure(object: &LiveObject) -> Option<LastFailure> {
 
 /// What a message begins with: which version could not plan.
 fn prefix() -> String {
-    format!("planner {PLANNER}: ")
+    format!("planner {}: ", version())
 }
 
 #[cfg(test)]
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_this_version_could_not_plan_is_told_once_and_left_alone() {
-        let mut seen = seen(PLANNER);
+        let mut seen = seen(version());
         let told = status(plan(&seen).verdict);
         assert_eq!(told["conditions"][2]["reason"], UNPLANNABLE);
         assert_eq!(told["lastFailure"]["attempts"], 1);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_was_too_large_is_told_until_the_write_is_done() {
-        let mut seen = seen(PLANNER);
+        let mut seen = seen(version());
         seen.too_large = true;
         let first = plan(&seen).verdict;
         assert_eq!(status(first)["conditions"][2]["reason"], TOO_LARGE);

@@ -115,6 +115,12 @@ impl PartProcess {
         self.process.has_ended()
     }
 
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -133,26 +139,39 @@ fn binary(part: Part) -> PathBuf {
     folder().join(format!("signalbox-{}", part.name()))
 }
 
-/// The command line, built like the parts.
+/// A program of the workspace, built like the parts.
 #[must_use]
-pub fn command_line() -> PathBuf {
-    folder().join("signalbox")
+pub fn program(name: &str) -> PathBuf {
+    folder().join(name)
 }
 
 /// The folder of the binaries, built once.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let suite = std::env::current_exe().expect("a suite has a path");
-        let folder = suite
-            .parent()
-            .and_then(Path::parent)
-            .expect("target/<profile>/deps")
+        let own = std::env::current_exe().expect("a suite has a path");
+        // A suite stands in target/<profile>/deps, a program in target/<profile>.
+        let folder = own
+            .ancestors()
+            .skip(1)
+            .find(|folder| !folder.ends_with("deps"))
+            .expect("target/<profile>")
             .to_owned();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let target = folder.parent().expect("target/<profile>").to_owned();
-        let status = Command::new(cargo)
+        let release = folder.ends_with("release").then_some("--release");
+        let mut build = Command::new(cargo);
+        // What `cargo test` tells a suite of itself is no input of this build: dependencies that look at it
+        // would be built anew each time.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(name);
+            }
+        }
+        let status = build
             .args(["build", "--quiet", "--workspace", "--bins"])
+            .args(release)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("CARGO_TARGET_DIR", target)
             .status()

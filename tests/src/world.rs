@@ -18,7 +18,7 @@ use signalbox_devcluster::{ClusterOptions, DevCluster, Identity, NatsOptions};
 use crate::audit::Audit;
 use crate::bus::BusView;
 use crate::objects::Objects;
-use crate::parts::{Part, PartProcess, command_line};
+use crate::parts::{Part, PartProcess, program};
 use crate::wait::eventually;
 
 /// What a world has beside etcd, API server and NATS.
@@ -235,8 +235,16 @@ impl World {
     /// # Panics
     /// If it can't be started.
     pub async fn signalbox(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        self.program("signalbox", arguments).await
+    }
+
+    /// Runs a program of the workspace as [`Self::signalbox`] does.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn program(&self, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
         let common = self.common_args("reader");
-        let output = tokio::process::Command::new(command_line())
+        let output = tokio::process::Command::new(program(name))
             .args(arguments)
             .env("SIGNALBOX_NATS_URL", &common.nats_url)
             .env("SIGNALBOX_NKEY_FILE", self.seed("reader"))

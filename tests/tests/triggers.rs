@@ -43,11 +43,16 @@ impl Sender {
             "specversion": "1.0", "id": id, "source": "/ci", "type": "dev.signalbox.trigger.v1",
             "time": time, "datacontenttype": "application/json", "replyto": inbox, "data": data,
         });
-        self.client
-            .publish(subject.to_owned(), event.to_string().into())
-            .await
-            .unwrap();
-        self.client.flush().await.unwrap();
+        // One place a subject, free once the former trigger is answered and acknowledged: until then the
+        // sender is told so by the stream.
+        eventually("the stream takes the trigger", SOON, || async {
+            let stored = self
+                .client
+                .request(subject.to_owned(), event.to_string().into());
+            let stored: Value = serde_json::from_slice(&stored.await.unwrap().payload).unwrap();
+            stored.get("error").map_or(Ok(()), |e| Err(e.to_string()))
+        })
+        .await;
         let answer = tokio::time::timeout(SOON, answers.next())
             .await
             .expect("an answer")

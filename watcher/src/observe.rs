@@ -55,7 +55,10 @@ pub(crate) fn event(view: View<'_>, wanted: Wanted<'_>) -> Option<Vec<u8>> {
     observation.too_large = true;
     observation.children.clear();
     observation.linked.clear();
-    observation.outcome = None;
+    // Without the Outcome the plan could not know that its status is written, and would write it for ever.
+    if let Some(outcome) = &mut observation.outcome {
+        outcome.live = None;
+    }
     if let Some(object) = &mut observation.object {
         object.content = serde_json::Value::Null;
         object.foreign.clear();

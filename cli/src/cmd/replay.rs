@@ -8,13 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_common::clock;
 use signalbox_common::id::ObjectKey;
+use signalbox_common::wire::{Observation, Plan};
 
 use super::print;
 use crate::connect::BusArgs;
 use crate::error::CliError;
 use crate::ledger::{self, Query};
 use crate::live::kind_and_name;
-use crate::replay::{Report, compare};
+use crate::replay::{Report, compare_with};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -75,12 +76,20 @@ fn object(text: &str) -> Result<ObjectKey, String> {
 
 /// Plans again and compares.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
+    run_with(args, signalbox_planner::plan).await
+}
+
+/// The same with another planner than this build's.
+pub async fn run_with(
+    args: Args,
+    plan: impl Fn(&Observation) -> Plan,
+) -> Result<ExitCode, CliError> {
     let query = Query {
         object: args.object,
         since: args.since.map(Since::at),
     };
     let entries = ledger::read(&args.bus, &query).await?;
-    let report = compare(&entries);
+    let report = compare_with(&entries, plan);
     print(&lines(&report));
     Ok(if report.is_clean() {
         ExitCode::SUCCESS

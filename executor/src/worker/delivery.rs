@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::report::{self, Reporter};
 use super::{actions, report::pause};
+use crate::claims::crash;
 use crate::context::{PlanContext, Versions};
 use crate::stop::Stop;
 
@@ -143,6 +144,7 @@ async fn judge(shared: &Arc<Shared>, delivery: &Delivery, plan: Plan, hold: &Arc
         }
     };
     let ctx = Arc::new(context(shared, &plan, hold, CancellationToken::new()));
+    crash::at_plan(&actions);
     let run = actions::run(&ctx, &shared.work, &shared.metrics, actions);
     let ran = within(run, hold, &ctx.cancel).await;
     let outcome = match ran {

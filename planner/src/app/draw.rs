@@ -12,7 +12,7 @@ use signalbox_crds::names::ANNOTATION_RENDERER;
 
 use super::children::{self, Desired, Make, apply_key};
 use super::reconcile::{self, Step, ensure};
-use super::renderer::RENDERER;
+use super::renderer::newest;
 use super::resolve::App;
 use super::rollout::{self, Build, Course, Size};
 use super::status::{self, Told};
@@ -31,6 +31,8 @@ struct Drawing<'d, 'a> {
     told: Told,
     /// Keys of the children that this plan applies.
     applied: Vec<String>,
+    /// Keys of the children whose names are somebody else's.
+    taken: Vec<String>,
 }
 
 /// The plan for an app that is to live.
@@ -54,6 +56,7 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
         draft: Draft::new(app.uid()),
         told,
         applied: Vec::new(),
+        taken: Vec::new(),
     };
     drawing.shared();
     drawing.revisions(&course);
@@ -70,9 +73,14 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
             .push("event", &occurrence, Action::EmitEvent(event));
     }
     let Drawing {
-        mut draft, told, ..
+        mut draft,
+        told,
+        taken,
+        ..
     } = drawing;
-    let wanted = draft.keys();
+    // What is not planned only because its name is taken is wanted all the same: its failures go on counting,
+    // so that each try waits longer than the one before.
+    let wanted = [draft.keys(), taken].concat();
     drop_held(&mut draft, &failures);
     new.next_wake = [new.next_wake, failures.until, recheck(app, &told)]
         .into_iter()
@@ -187,7 +195,7 @@ impl Drawing<'_, '_> {
             base: &build.base,
             inputs: &inputs,
             configured: !config.is_empty(),
-            renderer: noted.map_or(RENDERER, String::as_str),
+            renderer: noted.map_or_else(|| newest(), String::as_str),
             replicas: if seen.deployment.is_some() {
                 seen.asked()
             } else {
@@ -212,6 +220,7 @@ impl Drawing<'_, '_> {
             Step::Wait(what) => self.told.notes.push(what),
             Step::Taken(what) => {
                 self.told.taken.push(what);
+                self.taken.push(desired.key());
                 return false;
             }
             Step::Do(action) => {

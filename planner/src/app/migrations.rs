@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_common::kinds::Kind;
 use signalbox_common::wire::action::PatchSpec;
@@ -47,19 +48,22 @@ struct Linked<'a> {
     status: DatabaseMigrationStatus,
 }
 
-/// Whether the schema is ready for `revision`, which is rolled out beside `base`.
-pub(super) fn expand(app: &App<'_>, revision: &Revision<'_>, base: Option<&Revision<'_>>) -> Gate {
+/// Whether the schema is ready for `revision`, which is rolled out beside `base`. `left_at`: when the first
+/// revision newer than it came up, from which on contract files count as made for newer ones.
+pub(super) fn expand(
+    app: &App<'_>,
+    revision: &Revision<'_>,
+    base: Option<&Revision<'_>>,
+    left_at: Option<Timestamp>,
+) -> Gate {
     let linked = match linked(app) {
         Ok(Some(linked)) => linked,
         Ok(None) => return Gate::Open(Vec::new()),
         Err(gate) => return gate,
     };
-    let older = base.filter(|base| {
-        let (own, base) = (revision.created_at(), base.created_at());
-        // To the second, as the API server tells it: in doubt it is older.
-        own.is_some() && own <= base
-    });
-    if let Some(refused) = older.and_then(|base| refusal(&linked, base)) {
+    let older = base.is_some_and(|base| is_older(revision, base));
+    let left = left_at.filter(|_| older);
+    if let Some(refused) = left.and_then(|since| refusal(&linked, since)) {
         return Gate::Refused(refused);
     }
     if let Some(gate) = lacks(app, &linked) {
@@ -72,7 +76,7 @@ pub(super) fn expand(app: &App<'_>, revision: &Revision<'_>, base: Option<&Revis
     if linked.release.as_ref() != Some(&wanted) {
         return Gate::Ask(ask(app, &linked, wanted));
     }
-    if older.is_some() && is_working(&linked) {
+    if older && is_working(&linked) {
         let what = format!(
             "{} ends a step of the newer revision first",
             linked.live.name
@@ -175,9 +179,14 @@ fn lacks(app: &App<'_>, linked: &Linked<'_>) -> Option<Gate> {
     Some(Gate::Wait("MigrationOutdated", why))
 }
 
-/// Why the schema has left an older revision behind, if it has: a contract file ran after the newer one existed.
-fn refusal(linked: &Linked<'_>, newer: &Revision<'_>) -> Option<String> {
-    let since = newer.created_at()?;
+/// Whether `revision` existed before `other`. To the second, as the API server tells it: in doubt it did.
+pub(super) fn is_older(revision: &Revision<'_>, other: &Revision<'_>) -> bool {
+    let (own, other) = (revision.created_at(), other.created_at());
+    own.is_some() && own <= other
+}
+
+/// Why the schema has left an older revision behind, if it has: a contract file ran since a newer one existed.
+fn refusal(linked: &Linked<'_>, since: Timestamp) -> Option<String> {
     let done = linked
         .status
         .applied

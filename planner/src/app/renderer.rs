@@ -10,9 +10,15 @@ use signalbox_crds::app::{EnvVar, Probe, Resources, Sidecar};
 
 use super::children::protocol;
 use super::resolve::Inputs;
+use crate::variant::{self, Variant};
 
 /// Version that renders new revisions.
-pub(super) const RENDERER: &str = "1";
+pub(super) fn newest() -> &'static str {
+    match variant::chosen() {
+        Variant::ChangedRenderer => "changed",
+        Variant::Released | Variant::ChangedRule | Variant::Defect => "1",
+    }
+}
 /// Name of the main container.
 const MAIN: &str = "app";
 /// Name of the volume with the configuration.
@@ -34,6 +40,8 @@ pub(super) struct Template<'t> {
 pub(super) fn render(version: &str, template: &Template<'_>) -> Option<Value> {
     match version {
         "1" => Some(first(template)),
+        #[cfg(feature = "variants")]
+        "changed" if variant::chosen() == Variant::ChangedRenderer => Some(changed(template)),
         _ => None,
     }
 }
@@ -55,6 +63,17 @@ fn first(template: &Template<'_>) -> Value {
         put(fields, "volumes", volumes(template));
     }
     json!({ "metadata": { "labels": template.labels }, "spec": spec })
+}
+
+/// What another build renders: visibly different from version 1.
+#[cfg(feature = "variants")]
+fn changed(template: &Template<'_>) -> Value {
+    let mut rendered = first(template);
+    if let Some(metadata) = rendered.get_mut("metadata").and_then(Value::as_object_mut) {
+        let annotations = json!({ "example.com/renderer": "changed" });
+        metadata.insert("annotations".to_owned(), annotations);
+    }
+    rendered
 }
 
 fn main_container(template: &Template<'_>) -> Value {
@@ -314,7 +333,7 @@ mod tests {
             config_map: None,
             claim: None,
         };
-        assert!(render(RENDERER, &template).is_some());
+        assert!(render(newest(), &template).is_some());
         assert!(render("0", &template).is_none());
     }
 }

@@ -101,6 +101,15 @@ impl<'a> World<'a> {
         }
     }
 
+    /// When the first revision that is newer than `revision` (or came in the same second) was made.
+    pub(super) fn left_at(&self, revision: &Revision<'_>) -> Option<jiff::Timestamp> {
+        let own = revision.created_at()?;
+        let others = self.revisions().into_iter();
+        let newer = others.filter(|other| other.hash != revision.hash);
+        let times = newer.filter_map(|other| other.created_at());
+        times.filter(|at| *at >= own).min()
+    }
+
     /// The revision hash in the name of a revision's child. Labels can be stripped; names can't.
     fn revision_in<'n>(&self, name: &'n str) -> Option<&'n str> {
         let hash = name.strip_prefix(self.app)?.strip_prefix('-')?;

@@ -16,6 +16,7 @@ use super::turn::{Turn, is_of_a_file};
 use super::view::{File, View, applied};
 use crate::draft::Dependent as _;
 use crate::failure::later;
+use crate::variant::{self, Variant};
 
 impl Turn<'_> {
     /// Decides what comes next.
@@ -268,7 +269,11 @@ fn failure_of(
 fn effect(view: &View<'_>, file: &File, digest: FileDigest) -> SqlEffect {
     let timeouts = &view.spec.timeouts;
     // The one rule of the changed build, by which a replay proves that it sees differences.
-    let patience = if cfg!(feature = "changed-rule") { 2 } else { 1 };
+    let patience = if variant::chosen() == Variant::ChangedRule {
+        2
+    } else {
+        1
+    };
     SqlEffect {
         url_from: view.spec.target.url_from.clone(),
         history_schema: view.spec.target.history_schema.clone(),

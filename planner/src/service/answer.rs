@@ -17,7 +17,7 @@ use signalbox_common::wire::{
 };
 use uuid::Uuid;
 
-use crate::PLANNER;
+use crate::version;
 
 /// What stands in messages about an Event.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +117,7 @@ pub(super) fn outcome(flight: &Flight, by: &str, result: OutcomeResult) -> Outco
 pub(super) fn unplannable(message: String) -> OutcomeResult {
     OutcomeResult::Unplannable {
         message,
-        planner: PLANNER.to_owned(),
+        planner: version().to_owned(),
     }
 }
 

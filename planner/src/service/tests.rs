@@ -158,7 +158,7 @@ async fn a_panic_is_unplannable_and_nothing_more() {
     desk(&bus)
         .handle_with(delivery, |_| panic!("a defect"))
         .await;
-    let planner = crate::PLANNER.to_owned();
+    let planner = crate::version().to_owned();
     assert_eq!(
         outcomes(&bus),
         [OutcomeResult::Unplannable {

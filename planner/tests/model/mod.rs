@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use signalbox_common::digest;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::kinds::Kind;
 use signalbox_common::wire::action::ApplyMode;
@@ -85,7 +86,7 @@ impl Cluster {
             .unwrap_or(1)
     }
 
-    fn next(&mut self) -> String {
+    pub fn next(&mut self) -> String {
         self.version += 1;
         self.version.to_string()
     }
@@ -146,7 +147,7 @@ impl Cluster {
             return false;
         };
         for planned in actions.into_iter().take(most) {
-            if !self.guards_hold(&planned) {
+            if !self.guards_hold(&planned) || !self.is_current(&planned.action) {
                 break;
             }
             self.perform(&planned);
@@ -156,7 +157,7 @@ impl Cluster {
         true
     }
 
-    fn guards_hold(&self, planned: &PlannedAction) -> bool {
+    pub fn guards_hold(&self, planned: &PlannedAction) -> bool {
         planned.guards.iter().all(|guard| {
             let child = self.children.get(&(guard.kind.clone(), guard.name.clone()));
             let linked = self
@@ -173,28 +174,56 @@ impl Cluster {
         })
     }
 
-    fn perform(&mut self, planned: &PlannedAction) {
+    fn child(&self, kind: &str, name: &str) -> Option<&LiveObject> {
+        self.children.get(&(kind.to_owned(), name.to_owned()))
+    }
+
+    /// Whether what the action rests on is as it was seen: a write that meets another version is tried
+    /// again while that holds, so it decides alone.
+    pub fn is_current(&self, action: &Action) -> bool {
+        match action {
+            Action::ApplyChild(apply) => {
+                let live = self.child(apply.kind.as_str(), &apply.name);
+                match (&apply.mode, live) {
+                    (ApplyMode::Create, live) => live.is_none(),
+                    (
+                        ApplyMode::Apply { uid, seen, .. } | ApplyMode::Replace { uid, seen, .. },
+                        Some(live),
+                    ) => *uid == live.uid && *seen == Some(live.basis()),
+                    (ApplyMode::Apply { .. } | ApplyMode::Replace { .. }, None) => false,
+                }
+            }
+            Action::DeleteChild(delete) => {
+                let live = self.child(delete.kind.as_str(), &delete.name);
+                live.is_some_and(|l| l.uid == delete.uid && delete.seen == Some(l.basis()))
+            }
+            Action::Scale(scale) => {
+                let live = self.child("Deployment", &scale.name);
+                live.is_some_and(|l| {
+                    l.uid == scale.uid && l.count("/spec/replicas") == i64::from(scale.from)
+                })
+            }
+            Action::PatchStatus(patch) => digest::of_json(&self.status) == patch.seen,
+            Action::PatchSpec(patch) => {
+                let linked = self.linked.iter().find(|l| l.uid == patch.uid);
+                linked.is_some_and(|live| {
+                    let same = |(pointer, seen): (&String, &Value)| {
+                        live.at(pointer).unwrap_or(&Value::Null) == seen
+                    };
+                    patch.replaces.iter().all(same)
+                })
+            }
+            Action::AddFinalizer(_) | Action::RemoveFinalizer(_) | Action::EmitEvent(_) => true,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Does a current action.
+    pub fn perform(&mut self, planned: &PlannedAction) {
         match &planned.action {
             Action::ApplyChild(apply) => {
                 let key = (apply.kind.as_str().to_owned(), apply.name.clone());
                 let old = self.children.get(&key).cloned();
-                match (&apply.mode, &old) {
-                    (ApplyMode::Create, None) => {}
-                    (
-                        ApplyMode::Apply {
-                            uid,
-                            resource_version,
-                            ..
-                        }
-                        | ApplyMode::Replace {
-                            uid,
-                            resource_version,
-                            ..
-                        },
-                        Some(live),
-                    ) if *uid == live.uid && *resource_version == live.resource_version => {}
-                    (mode, _) => panic!("{mode:?} on {old:?}"),
-                }
                 let version = self.next();
                 let live = stored(&apply.object, old.as_ref(), version, self.now);
                 self.children.insert(key, live);
@@ -208,8 +237,6 @@ impl Cluster {
                 let version = self.next();
                 let key = ("Deployment".to_owned(), scale.name.clone());
                 let live = self.children.get_mut(&key).expect("it is there");
-                assert_eq!(live.resource_version, scale.resource_version);
-                assert_eq!(live.content["spec"]["replicas"], scale.from);
                 live.content["spec"]["replicas"] = json!(scale.to);
                 live.generation = live.generation.map(|g| g + 1);
                 live.resource_version = version;
@@ -249,6 +276,16 @@ impl Cluster {
 
     /// The controllers of the cluster: pods follow replicas, releases follow their wish.
     pub fn settle(&mut self) {
+        self.settle_pods();
+        for live in &mut self.linked {
+            let release = live.content["spec"]["release"].clone();
+            live.content["status"]["observedGeneration"] = json!(live.generation);
+            live.content["status"]["released"] = release;
+        }
+    }
+
+    /// Pods follow replicas.
+    pub fn settle_pods(&mut self) {
         let mut version = self.version;
         for ((kind, _), live) in &mut self.children {
             if kind != "Deployment" {
@@ -270,11 +307,6 @@ impl Cluster {
             }
         }
         self.version = version;
-        for live in &mut self.linked {
-            let release = live.content["spec"]["release"].clone();
-            live.content["status"]["observedGeneration"] = json!(live.generation);
-            live.content["status"]["released"] = release;
-        }
         if self.serving() >= self.replicas() {
             self.floor = self.replicas();
         }
@@ -302,7 +334,7 @@ impl Cluster {
             .sum()
     }
 
-    fn check_capacity(&self, action: &str) {
+    pub fn check_capacity(&self, action: &str) {
         if self.deleted_at.is_none() {
             let serving = self.serving();
             assert!(
@@ -434,7 +466,7 @@ fn stored(object: &Value, old: Option<&LiveObject>, version: String, now: Timest
     }
 }
 
-fn merge(into: &mut Value, patch: &Value) {
+pub fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         *into = patch.clone();
         return;

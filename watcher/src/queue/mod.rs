@@ -10,8 +10,12 @@ mod entry;
 mod flights;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod order_tests;
 mod outcome;
 mod pace;
+#[cfg(test)]
+mod pacing_tests;
 mod place;
 #[cfg(test)]
 mod tests;

@@ -129,7 +129,14 @@ impl Queue {
                 let wait = after(ErrorClass::Transient, entry.interrupted - 1, jitter);
                 Some(if rarely { RARELY } else { wait })
             }
-            OutcomeResult::Unplannable { .. } | OutcomeResult::Dead { .. } => Some(RARELY),
+            // The first one is told at once; unless it changes, the object is then tried rarely.
+            OutcomeResult::Unplannable { .. } | OutcomeResult::Dead { .. } => {
+                let again = entry
+                    .last
+                    .as_ref()
+                    .is_some_and(|last| is_poison(&last.result));
+                Some(if again { RARELY } else { Duration::ZERO })
+            }
         };
         let Some(wait) = wait else {
             // "Not before" without a failure: nothing is dirty by itself.
@@ -163,6 +170,14 @@ fn note_written(entry: &mut Entry, outcome: &Outcome, unseen: &[Version], now: A
         *awaited = (*awaited).max(version.number);
     }
     entry.awaited_until = now + READ_YOUR_WRITES;
+}
+
+/// Whether nobody could use the message.
+const fn is_poison(result: &OutcomeResult) -> bool {
+    matches!(
+        result,
+        OutcomeResult::Unplannable { .. } | OutcomeResult::Dead { .. }
+    )
 }
 
 const fn went_well(result: &OutcomeResult) -> bool {

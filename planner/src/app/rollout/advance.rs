@@ -20,7 +20,7 @@ impl Chart<'_, '_> {
             self.stand(&rollout, &stable);
             return;
         }
-        match migrations::expand(self.app, &new, Some(&old)) {
+        match migrations::expand(self.app, &new, Some(&old), self.world.left_at(&new)) {
             Gate::Refused(why) => {
                 self.stand(&rollout, &stable);
                 self.fail(rollout, "RollbackRefused", why);

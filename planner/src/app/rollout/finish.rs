@@ -51,15 +51,16 @@ impl Chart<'_, '_> {
             self.course.mood.busy = true;
             return;
         }
+        if let Some(why) = self.withheld(&rollout) {
+            self.hold_stable(true);
+            return self.complete(rollout, &format!("; contract files wait: {why}"));
+        }
         let gate = migrations::contract(self.app, &rollout.revision);
         let open = self.pass(gate, "Contracting").is_some();
         let told = std::mem::take(&mut self.course.mood);
         self.hold_stable(true);
         if open {
-            return self.end(RolloutStatus {
-                state: RolloutState::Completed,
-                ..rollout
-            });
+            return self.complete(rollout, "");
         }
         self.course.mood.busy = true;
         self.course.mood.stalled = told.stalled;
@@ -72,8 +73,23 @@ impl Chart<'_, '_> {
         self.course.rollout = Some(rollout);
     }
 
+    /// Why contract files must not run now, though they are there: they belong to a later release, or would
+    /// bar a way back that is asked for already.
+    fn withheld(&self, rollout: &RolloutStatus) -> Option<String> {
+        self.app.spec.migrations.as_ref()?;
+        let wanted = &self.app.revision;
+        if *wanted != rollout.revision && self.course.failed.is_none() {
+            return Some(format!("the spec asks for revision {wanted}"));
+        }
+        let base = rollout.base.as_ref().filter(|b| **b != rollout.revision)?;
+        let (own, other) = (self.revision(&rollout.revision), self.revision(base));
+        // A base of which nothing is left tells nothing: then it may be the newer one.
+        let went_back = migrations::is_older(&own, &other) || other.created_at().is_none();
+        went_back.then(|| format!("revision {} may need what they drop", rollout.revision))
+    }
+
     /// Ends the rollout, or goes on to contract.
-    fn end(&mut self, mut rollout: RolloutStatus) {
+    fn end(&mut self, rollout: RolloutStatus) {
         if rollout.state == RolloutState::Contracting {
             self.decide(
                 "Contract",
@@ -81,13 +97,26 @@ impl Chart<'_, '_> {
             );
             return self.contract(rollout);
         }
+        self.complete(rollout, "");
+    }
+
+    /// The rollout is over; `rest` is what else there is to say.
+    fn complete(&mut self, rollout: RolloutStatus, rest: &str) {
         self.course.mood.busy = false;
-        rollout.finished_at = Some(self.now());
         self.decide(
             "Complete",
-            format!("revision {} has taken over", rollout.revision),
+            format!("revision {} has taken over{rest}", rollout.revision),
         );
-        self.course.rollout = Some(rollout);
+        if self.app.revision != rollout.revision && self.course.failed.is_none() {
+            // Nothing else would come: what is asked for begins with the next look.
+            self.course.mood.busy = true;
+            self.wake(self.now());
+        }
+        self.course.rollout = Some(RolloutStatus {
+            state: RolloutState::Completed,
+            finished_at: Some(self.now()),
+            ..rollout
+        });
     }
 
     /// Gives up a revision that failed.

@@ -18,7 +18,7 @@ impl Chart<'_, '_> {
         let served = served.unwrap_or_else(|| rollout.revision.clone());
         self.course.serve = Some(served.clone());
         if rollout.state == RolloutState::Migrating {
-            let gate = migrations::expand(self.app, &revision, None);
+            let gate = migrations::expand(self.app, &revision, None, None);
             if self.pass(gate, "Migrating").is_none() {
                 self.course.rollout = Some(rollout);
                 return;

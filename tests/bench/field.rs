@@ -1,0 +1,174 @@
+//! A field: fresh servers with or without the parts, and the clients of the load generator.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+use signalbox_tests::audit::Audit;
+use signalbox_tests::bus::BusView;
+use signalbox_tests::{Objects, PartProcess, World, WorldOptions, eventually};
+
+use crate::eye::Eye;
+use crate::usage::Snapshot;
+
+/// Which contender runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The needed writes, made directly.
+    Raw,
+    /// The three parts, one of each, and NATS.
+    Signalbox,
+}
+
+impl Side {
+    /// As it stands in the table.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Signalbox => "signalbox",
+        }
+    }
+}
+
+/// Servers and load generator of one contender in one scenario.
+pub(crate) struct Field {
+    pub(crate) side: Side,
+    /// Objects of the namespace, through the load generator's client.
+    pub(crate) objects: Objects,
+    pub(crate) bus: BusView,
+    pub(crate) audit: Audit,
+    pub(crate) parts: Vec<PartProcess>,
+    pub(crate) world: World,
+}
+
+impl Field {
+    /// Starts the servers, and the parts if they compete.
+    pub(crate) async fn start(scenario: &str, side: Side) -> Self {
+        eprintln!("{scenario}: {}", side.name());
+        let name = format!("bench-{scenario}-{}", side.name());
+        let world = World::start(&name, WorldOptions::default()).await;
+        let parts = match side {
+            Side::Raw => Vec::new(),
+            Side::Signalbox => world.parts(),
+        };
+        let namespace = world.namespace(&[]).await.namespace;
+        Self {
+            side,
+            objects: Objects::new(client(&world).await, &namespace),
+            bus: world.bus().await,
+            audit: world.audit(),
+            parts,
+            world,
+        }
+    }
+
+    /// A watch of a kind, on a connection of its own.
+    pub(crate) async fn eye(&self, kind: &str) -> Eye {
+        let objects = Objects::new(client(&self.world).await, &self.objects.namespace);
+        Eye::open(objects.api(kind)).await
+    }
+
+    /// The client of the load generator.
+    pub(crate) fn client(&self) -> Client {
+        self.objects.api("papp").into_client()
+    }
+
+    /// Makes a minimal app; it, as it was stored.
+    pub(crate) async fn create(&self, name: &str) -> DynamicObject {
+        let app = json!({
+            "apiVersion": "signalbox.dev/v1alpha1",
+            "kind": "PortfolioApp",
+            "metadata": { "name": name, "namespace": self.objects.namespace },
+            "spec": { "image": "example/orders:1", "ports": [{ "name": "http", "port": 8080 }] },
+        });
+        let app = serde_json::from_value(app).expect("an app");
+        let created = self.apps().create(&PostParams::default(), &app).await;
+        created.expect("the app is accepted")
+    }
+
+    /// Changes the spec of an app by a merge patch; it, as it was stored.
+    pub(crate) async fn change(&self, name: &str, spec: Value) -> DynamicObject {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let params = PatchParams::default();
+        let changed = self.apps().patch(name, &params, &patch).await;
+        changed.expect("the change is accepted")
+    }
+
+    fn apps(&self) -> Api<DynamicObject> {
+        self.objects.api("papp")
+    }
+
+    /// Waits until nothing is in flight and nothing is written any more.
+    pub(crate) async fn quiet(&self) {
+        let what = "no message in a work stream, no further write";
+        let mut mark = (self.audit.mark(), Instant::now());
+        eventually(what, Duration::from_mins(3), || {
+            let now = self.audit.mark();
+            if now != mark.0 {
+                mark = (now, Instant::now());
+            }
+            let still = mark.1.elapsed() > Duration::from_secs(2);
+            async move {
+                let open = self.bus.open().await;
+                (open == 0 && still)
+                    .then_some(())
+                    .ok_or_else(|| format!("{open} open"))
+            }
+        })
+        .await;
+    }
+
+    /// Successful writes of the parts since a mark, counted by verb and resource.
+    pub(crate) fn writes_since(&self, mark: usize) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for write in self.audit.writes_since(mark) {
+            let refused = if write.code < 300 { "" } else { "refused " };
+            let what = format!("{refused}{} {}", write.verb, write.resource);
+            *counts.entry(what).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Answered requests in the API server's audit log since a mark.
+    pub(crate) fn entries_since(&self, mark: usize) -> Vec<Value> {
+        let path = self.world.cluster.audit_log().expect("an audit log");
+        let log = std::fs::read(path).expect("a readable audit log");
+        let log = String::from_utf8_lossy(&log[mark..]).into_owned();
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|entry| entry["stage"] == "ResponseComplete")
+            .collect()
+    }
+
+    /// What the processes used until now.
+    pub(crate) fn usage(&self) -> Snapshot {
+        Snapshot::take(&self.world, &self.parts)
+    }
+}
+
+/// Writes that the server did, of such counts.
+pub(crate) fn done(writes: &HashMap<String, usize>) -> usize {
+    let done = writes
+        .iter()
+        .filter(|(what, _)| !what.starts_with("refused"));
+    done.map(|(_, count)| count).sum()
+}
+
+/// A client of its own connections, set up as the parts set up theirs.
+async fn client(world: &World) -> Client {
+    let path = world.cluster.kubeconfig("admin").expect("an admin");
+    let file = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    let mut config = config.expect("a usable kubeconfig");
+    config.default_retry = false;
+    config.disable_compression = true;
+    Client::try_from(config).expect("a client")
+}
+
+/// Name of the app with a number; all have the same length.
+pub(crate) fn name(number: usize) -> String {
+    format!("bench-app-{number:05}")
+}
