@@ -28,7 +28,7 @@ dev: tools ## The same servers and parts with the example app, until Ctrl-C
 	@$(CLI) dev
 
 test: tools fmt-check lint pure generated build servers ## Everything: format, lints, generated files, all tests on real servers
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 	@echo "all tests passed"
 
 bench: tools servers ## Measure speed and memory against the bare writes (about five minutes; an idle machine)
