@@ -185,7 +185,10 @@ pub(crate) fn nats(
         options.config
     );
     let config = folder.write("nats.conf", &text)?;
-    Ok(CommandLine::new(program, folder.path())
+    let mut line = CommandLine::new(program, folder.path())
         .arg("--config")
-        .arg(config))
+        .arg(config);
+    // Streams of 50 messages need little; without a limit Go's collector lets garbage double the heap.
+    line.environment.push(("GOMEMLIMIT", "40MiB".into()));
+    Ok(line)
 }

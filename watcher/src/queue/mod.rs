@@ -20,7 +20,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use signalbox_common::id::{ObjectKey, ReconcileId};
@@ -36,6 +36,8 @@ pub type At = Duration;
 
 /// Flights at any time, over all three streams.
 pub const WINDOW: usize = 50;
+/// A place is free this long after its Outcome came: who published it acknowledges its own message after.
+const LINGER: Duration = Duration::from_millis(20);
 /// Places that only what is urgent may take.
 const URGENT: usize = 2;
 /// Flights that are not urgent.
@@ -168,6 +170,8 @@ pub struct Queue {
     /// Objects with a flight.
     airborne: HashSet<ObjectKey>,
     urgent_flights: usize,
+    /// When the last flights ended: their messages may still be in a stream.
+    landed: VecDeque<At>,
     /// Flights by namespace.
     flights_of: HashMap<String, usize>,
     /// Plans in a row that timed out, by namespace.
@@ -270,6 +274,9 @@ impl Queue {
         if now < self.full_until {
             return Decision::Sleep(Some(self.full_until));
         }
+        while self.landed.front().is_some_and(|at| *at + LINGER <= now) {
+            self.landed.pop_front();
+        }
         let free = self.window(now).saturating_sub(self.airborne.len());
         if self.dirty <= free {
             for key in self.places.held() {
@@ -369,7 +376,13 @@ impl Queue {
 
     fn next_time(&self) -> Option<At> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        [wake, self.places.next_time()].into_iter().flatten().min()
+        // Only who waits for a place waits for one to become free.
+        let landed = self.landed.front().map(|at| *at + LINGER);
+        let place = landed.filter(|_| self.places.anyone_waits());
+        [wake, self.places.next_time(), place]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Adds a change to what is dirty.

@@ -27,6 +27,21 @@ fn urgent_goes_first_and_has_places_of_its_own() {
 }
 
 #[test]
+fn a_place_is_free_a_moment_after_its_outcome() {
+    let mut bench = Bench::default();
+    for name in 0..60 {
+        let resync = Change::news(Cause::Resync, Priority::Resync);
+        bench.queue.changed(&key("a", name), resync, ms(0));
+    }
+    let sent = bench.sent(ms(0));
+    for (key, id, _) in &sent[..5] {
+        bench.end(key, *id, OutcomeResult::Settled, ms(100));
+    }
+    assert_eq!(bench.next(ms(100)), Decision::Sleep(Some(ms(120))));
+    assert_eq!(bench.sent(ms(120)).len(), 5);
+}
+
+#[test]
 fn with_another_watcher_half_the_places_are_used() {
     let mut bench = Bench::default();
     let foreign = outcome(

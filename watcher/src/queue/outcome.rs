@@ -63,6 +63,7 @@ impl Queue {
             return Ended::default();
         }
         let flight = self.land(key, now);
+        self.landed.push_back(now);
         let age = flight
             .as_ref()
             .map_or(Duration::ZERO, |f| now.saturating_sub(f.since));

@@ -54,8 +54,7 @@ fn what_was_done_is_looked_at_once_more_and_waits_with_a_flurry() {
 fn in_a_storm_a_change_is_held_and_carries_the_newest() {
     let mut bench = Bench::default();
     let apps: Vec<ObjectKey> = (0..200).map(|name| key("a", name)).collect();
-    let mut flying: std::collections::VecDeque<(At, ObjectKey, ReconcileId, OutcomeResult)> =
-        std::collections::VecDeque::new();
+    let mut flying: VecDeque<(At, ObjectKey, ReconcileId, OutcomeResult)> = VecDeque::new();
     let (mut flights, mut last) = (0, std::collections::BTreeMap::new());
     // Twenty changes of each object, one a second, in flights of 400 ms: more than the window can carry.
     for step in 0..12_000_u64 {

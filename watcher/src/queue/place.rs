@@ -93,6 +93,11 @@ impl Places {
             .min()
     }
 
+    /// Whether any object is in line.
+    pub(super) fn anyone_waits(&self) -> bool {
+        self.ready.values().any(|lines| !lines.is_empty())
+    }
+
     /// Whether an object of another namespace is in line.
     fn others_wait(&self, namespace: &str) -> bool {
         self.ready
@@ -152,10 +157,11 @@ impl Queue {
     /// Who is next, if there is room.
     pub(super) fn pick(&mut self, now: At) -> Option<(ObjectKey, Priority)> {
         let window = self.window(now);
-        if self.airborne.len() >= window {
+        let taken = self.airborne.len() + self.landed.len();
+        if taken >= window {
             return None;
         }
-        let ordinary = self.airborne.len().saturating_sub(self.urgent_flights);
+        let ordinary = taken.saturating_sub(self.urgent_flights);
         for priority in Priority::ALL {
             if priority != Priority::Urgent && ordinary >= window - URGENT {
                 return None;
