@@ -16,6 +16,7 @@ pub mod fixtures;
 pub mod objects;
 pub mod parts;
 pub mod shared;
+pub mod silence;
 pub mod wait;
 pub mod world;
 

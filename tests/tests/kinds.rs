@@ -84,39 +84,21 @@ async fn accepted_defaulted_explained() {
     );
 
     // The API server publishes the schemas some time after it serves the kinds.
-    eventually(
-        "both kinds are in the published schema",
-        Duration::from_mins(1),
-        || async {
-            let path = "/openapi/v3/apis/signalbox.dev/v1alpha1";
-            let schemas = cluster.kubectl(&["get", "--raw", path]).await;
-            let schemas = schemas.map_err(|error| error.to_string())?;
-            let missing = ["v1alpha1.PortfolioApp\"", "v1alpha1.DatabaseMigration\""]
-                .map(|kind| if schemas.contains(kind) { "" } else { kind });
-            if missing.concat().is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{missing:?} of {} bytes", schemas.len()))
-            }
-        },
-    )
-    .await;
-    let explained = cluster
-        .kubectl(&["explain", "papp.spec.rollout.steps.pauseSeconds"])
-        .await
-        .unwrap();
-    assert!(
-        explained.contains("Seconds to stay at this weight"),
-        "{explained}"
-    );
-    let explained = cluster
-        .kubectl(&["explain", "dbm.spec.files.phase"])
-        .await
-        .unwrap();
-    assert!(
-        explained.contains("Before the release, or after its promotion"),
-        "{explained}"
-    );
+    for (path, text) in [
+        (
+            "papp.spec.rollout.steps.pauseSeconds",
+            "Seconds to stay at this weight",
+        ),
+        (
+            "dbm.spec.files.phase",
+            "Before the release, or after its promotion",
+        ),
+    ] {
+        let patience = Duration::from_mins(1);
+        let arguments = ["explain", path];
+        let explained = eventually(path, patience, || cluster.kubectl(&arguments)).await;
+        assert!(explained.contains(text), "{explained}");
+    }
     cluster.stop().await.unwrap();
 }
 

@@ -474,7 +474,9 @@ async fn deletion_keeps_or_deletes_the_volume_as_asked() {
             .await;
         becomes_ready(&objects, "orders").await;
         objects.delete("papp", "orders").await;
-        eventually("the app and its children are gone", SOON, || async {
+        // Kubernetes' collector of garbage learns of new kinds every half minute.
+        let patience = SOON * 3;
+        eventually("the app and its children are gone", patience, || async {
             let left = [
                 objects
                     .find("papp", "orders")

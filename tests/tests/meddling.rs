@@ -11,12 +11,12 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::fixtures::{app, minimal};
 use signalbox_tests::objects::ready;
+use signalbox_tests::silence::falls_silent;
 use signalbox_tests::{Objects, World, WorldOptions, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -38,24 +38,9 @@ async fn becomes_ready(objects: &Objects, name: &str) -> Value {
     .await
 }
 
-/// Within [`PATIENCE`] comes a time of [`QUIET`] in which nothing is written and nothing is sent.
 async fn no_loop_follows(world: &World, after: &str) {
-    let (bus, audit) = (world.bus().await, world.audit());
-    let begun = audit.mark();
-    let last = Cell::new(((0, 0), Instant::now()));
-    eventually(&format!("silence after {after}"), PATIENCE, || async {
-        let writes = audit.writes_since(begun);
-        let now = (writes.len(), bus.work_messages().await);
-        let (before, since) = last.get();
-        if now != before {
-            last.set((now, Instant::now()));
-        } else if since.elapsed() >= QUIET {
-            return Ok(());
-        }
-        Err(format!("{} writes: {:?}", writes.len(), writes.last()))
-    })
-    .await;
-    println!("after {after}: {} writes until silence", last.get().0.0);
+    let writes = falls_silent(world, after, QUIET, PATIENCE).await;
+    println!("after {after}: {writes} writes until silence");
 }
 
 const EVERYTHING: &str = "  replicas: 2

@@ -24,6 +24,7 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use serde_json::{Value, json};
 use signalbox_tests::fixtures::minimal;
 use signalbox_tests::objects::condition;
+use signalbox_tests::silence::falls_silent;
 use signalbox_tests::wait::throughout;
 use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, eventually};
 use tokio::task::JoinHandle;
@@ -286,11 +287,7 @@ async fn what_cannot_be_planned_is_stalled_with_the_reason_and_alone() {
 
     // Told once, then left alone, without a place on the bus.
     let (bus, audit) = (world.bus().await, world.audit());
-    eventually("no flight is open", PATIENCE, || async {
-        let open = bus.open().await;
-        if open == 0 { Ok(()) } else { Err(open) }
-    })
-    .await;
+    falls_silent(&world, "telling", Duration::from_secs(1), PATIENCE).await;
     let (mark, messages) = (audit.mark(), bus.work_messages().await);
     throughout("they are left alone", QUIET, || async {
         let (writes, sent) = (audit.writes_since(mark), bus.work_messages().await);

@@ -72,7 +72,7 @@ async fn settled(world: &World, objects: &Objects) {
 async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
     let started = Instant::now();
     futures::stream::iter(0..updates)
-        .for_each_concurrent(16, |number| async move {
+        .for_each_concurrent(apps.min(16), |number| async move {
             let round = number / apps;
             let patch = json!({"spec": {"config": {"ROUND": format!("{round}"), "NUMBER": format!("{number}")}}});
             objects.patch("papp", &name(number % apps), patch).await;

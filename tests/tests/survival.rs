@@ -18,6 +18,7 @@ use signalbox_common::subject::Stream;
 use signalbox_devcluster::Server;
 use signalbox_tests::fixtures::{app, minimal};
 use signalbox_tests::objects::{condition, ready};
+use signalbox_tests::silence::falls_silent;
 use signalbox_tests::wait::throughout;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
 
@@ -147,6 +148,7 @@ async fn a_converged_fleet_is_silent_also_after_a_restart() {
     })
     .await;
     all_current(&world, &objects).await;
+    falls_silent(&world, "becoming ready", Duration::from_secs(1), PATIENCE).await;
     let (bus, audit) = (world.bus().await, world.audit());
     let (mark, messages) = (audit.mark(), bus.work_messages().await);
     throughout(
