@@ -462,3 +462,15 @@ fn in_every_order_the_old_revision_has_its_column_or_is_refused() {
         "both orders: {back} {refused}"
     );
 }
+
+#[test]
+fn revisions_made_in_the_same_second_hold_contract_back_for_nobody() {
+    let mut early = promoted();
+    // As if both had been made in the second in which the rollout began.
+    let began = early.app.status["rollout"]["startedAt"].clone();
+    for child in early.app.children.values_mut() {
+        child.created_at = serde_json::from_value(began.clone()).unwrap();
+    }
+    early.drive();
+    assert!(early.dropped(), "{}", early.app.status["lastDecision"]);
+}

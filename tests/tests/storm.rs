@@ -115,6 +115,13 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     assert!(peak.stream <= 50 && peak.flights <= 50, "{peak:?}");
     assert!(done <= most_writes, "{done} writes");
 
+    // What was recorded is planned again, with the same result.
+    let (code, text) = world.signalbox(&["replay"]).await;
+    let told = text.lines().last().unwrap_or_default();
+    println!("replay: {told}");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("0 differs, 0 missing"), "{told}");
+
     // The newest configuration is what stands there.
     for app in objects.list("papp").await {
         let revision = app["status"]["revision"].as_str().unwrap();
@@ -144,8 +151,8 @@ async fn over_one_app() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_two_watchers_active() {
     run(
-        100,
-        4_000,
+        500,
+        10_000,
         3_000,
         &[&["--force-active"], &["--force-active"]],
     )

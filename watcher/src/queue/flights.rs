@@ -256,7 +256,7 @@ impl Queue {
         self.lost += 1;
         *self.timeouts.entry(key.namespace.clone()).or_default() += 1;
         self.restore(key, flight.carries, flight.trigger, now);
-        self.mark(key, Change::news(Cause::Outcome, Priority::Drift), now);
+        self.mark(key, Change::look(), now);
         self.suspects_are_news(key, now);
         self.place(key, now);
     }

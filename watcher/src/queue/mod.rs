@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod bench;
+mod change;
 mod entry;
 mod flights;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::time::Duration;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::wire::{Cause, Outcome, Trigger};
 
+pub use change::{Change, Haste, Priority, Version, number};
 use entry::Entry;
 pub use flights::Refusal;
 pub use outcome::Ended;
@@ -37,7 +39,7 @@ pub type At = Duration;
 /// Flights at any time, over all three streams.
 pub const WINDOW: usize = 50;
 /// A place is free this long after its Outcome came: who published it acknowledges its own message after.
-const LINGER: Duration = Duration::from_millis(20);
+const LINGER: Duration = Duration::from_millis(50);
 /// Places that only what is urgent may take.
 const URGENT: usize = 2;
 /// Flights that are not urgent.
@@ -48,90 +50,6 @@ pub const NAMESPACE_SHARE: usize = ORDINARY / 2;
 const SLOW_SHARE: usize = 2;
 /// Plans in a row that time out before a namespace counts as slow.
 const SLOW_AFTER: u32 = 5;
-
-/// What goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// A deletion, a command.
-    Urgent,
-    /// A change of spec, a trigger.
-    Spec,
-    /// Drift, results, timers.
-    Drift,
-    /// A start, a takeover, a comparison.
-    Resync,
-}
-
-impl Priority {
-    /// All, most urgent first.
-    pub const ALL: [Self; 4] = [Self::Urgent, Self::Spec, Self::Drift, Self::Resync];
-}
-
-/// A version of one object; only versions of the same object are compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// Uid.
-    pub uid: String,
-    /// The resource version as a number.
-    pub number: u64,
-}
-
-impl Version {
-    /// From what the API server says.
-    #[must_use]
-    pub fn new(uid: &str, resource_version: &str) -> Self {
-        Self {
-            uid: uid.to_owned(),
-            number: number(resource_version),
-        }
-    }
-}
-
-/// A resource version as the decimal number that it is; 0 for anything else.
-#[must_use]
-pub fn number(resource_version: &str) -> u64 {
-    resource_version.parse().unwrap_or(0)
-}
-
-/// Whether a change may wait while its object keeps changing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Haste {
-    /// It goes as soon as there is room, and takes with it what is held.
-    Now,
-    /// A change of spec: held in a storm and in a flurry.
-    Spec,
-    /// Goes by itself, and waits with changes of spec that are held.
-    WithSpec,
-}
-
-/// Something that makes an object dirty.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// Why.
-    pub cause: Cause,
-    /// How urgent.
-    pub priority: Priority,
-    /// Whether it may wait.
-    pub haste: Haste,
-    /// Ends a backoff.
-    pub bypass: bool,
-    /// The version that it made; no news if an Outcome names it. None: always news.
-    pub version: Option<Version>,
-}
-
-impl Change {
-    /// A change that is news, is not held and ends a backoff.
-    #[must_use]
-    pub const fn news(cause: Cause, priority: Priority) -> Self {
-        Self {
-            cause,
-            priority,
-            haste: Haste::Now,
-            bypass: true,
-            version: None,
-        }
-    }
-}
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use signalbox_common::backoff;
 use signalbox_common::class::ErrorClass;
-use signalbox_common::wire::{Cause, Outcome, OutcomeResult, Trigger};
+use signalbox_common::wire::{Outcome, OutcomeResult, Trigger};
 
 use super::entry::Entry;
-use super::{At, Change, Haste, Priority, Queue, Version, number};
+use super::{At, Change, Queue, Version, number};
 
 /// The cache has to see what was written within this time; then the flight goes anyway.
 const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ impl Queue {
             // flight of our own there is nothing to look for in what went well.
             self.shared_until = now + SHARED;
             if flight.is_some() || !went_well(&outcome.result) {
-                self.mark(key, Change::news(Cause::Outcome, Priority::Drift), now);
+                self.mark(key, Change::look(), now);
             }
             self.place(key, now);
             return Ended::default();
@@ -151,8 +151,7 @@ impl Queue {
         }
         let change = Change {
             bypass: false,
-            haste: Haste::WithSpec,
-            ..Change::news(Cause::Outcome, Priority::Drift)
+            ..Change::look()
         };
         self.mark(&outcome.key, change, now);
     }

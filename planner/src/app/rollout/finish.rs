@@ -83,8 +83,16 @@ impl Chart<'_, '_> {
         }
         let base = rollout.base.as_ref().filter(|b| **b != rollout.revision)?;
         let (own, other) = (self.revision(&rollout.revision), self.revision(base));
-        // A base of which nothing is left tells nothing: then it may be the newer one.
-        let went_back = migrations::is_older(&own, &other) || other.created_at().is_none();
+        // Times of creation are whole seconds: of two in the same one, the one that this rollout made is
+        // newer. So it is beside a base of which nothing is left.
+        let Some(own) = own.created_at().map(jiff::Timestamp::as_second) else {
+            return Some(format!("nothing is left of revision {}", rollout.revision));
+        };
+        let was_there = own < rollout.started_at.as_second();
+        let went_back = match other.created_at().map(jiff::Timestamp::as_second) {
+            Some(other) if own != other => own < other,
+            Some(_) | None => was_there,
+        };
         went_back.then(|| format!("revision {} may need what they drop", rollout.revision))
     }
 
