@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 
 use crate::bus::Message;
+use crate::bus::limits::MAX_MESSAGE;
 use crate::id::{ObjectKey, ReconcileId};
 use crate::subject::{self, Stream};
 use crate::{clock, telemetry};
@@ -169,7 +170,9 @@ fn ledger(
 
 /// A message that could not be used, with the reason, for DEAD.
 #[must_use]
-pub fn dead_message(stream: Stream, original: &str, reason: &str, body: Vec<u8>) -> Message {
+pub fn dead_message(stream: Stream, original: &str, reason: &str, mut body: Vec<u8>) -> Message {
+    // What is too large for the bus is kept as far as it fits.
+    body.truncate(MAX_MESSAGE);
     let about = subject::parse_flight(original).map(|(_, key)| key.to_string());
     let id = format!("{original}@{}", clock::now().as_nanosecond());
     let mut headers = own_headers(&id, "dead", about.as_deref().unwrap_or(original), None);

@@ -1,4 +1,4 @@
-//! Kills, takeovers, a bus that goes away, rights that go away, messages that nobody can use.
+//! Kills, takeovers, a bus that goes away, rights that go away.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,14 +10,18 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde_json::json;
 use signalbox_common::subject::Stream;
 use signalbox_devcluster::Server;
+use signalbox_tests::bus::BusView;
 use signalbox_tests::fixtures::{app, minimal};
-use signalbox_tests::objects::{condition, ready};
+use signalbox_tests::objects::ready;
 use signalbox_tests::silence::falls_silent;
 use signalbox_tests::wait::throughout;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
@@ -55,18 +59,43 @@ async fn all_current(world: &World, objects: &Objects) {
     .await;
 }
 
-async fn updates(objects: &Objects, apps: usize, count: usize, round: &str) {
-    futures::stream::iter(0..count)
-        .for_each_concurrent(8, |number| async move {
-            let patch = json!({"spec": {"config": {"ROUND": format!("{round}-{number}")}}});
-            objects
-                .patch("papp", &format!("app-{}", number % apps), patch)
-                .await;
-        })
-        .await;
+/// One update of each app at a time, over and over until `over`; `sent` counts what the server took.
+async fn storm(objects: &Objects, apps: usize, sent: &AtomicUsize, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        futures::stream::iter(0..apps)
+            .for_each_concurrent(8, |number| async move {
+                let word = format!("{number}-{}", sent.load(Ordering::Relaxed));
+                let patch = json!({"spec": {"config": {"ROUND": word}}});
+                objects.patch("papp", &format!("app-{number}"), patch).await;
+                sent.fetch_add(1, Ordering::Relaxed);
+            })
+            .await;
+    }
 }
 
-/// Three executors, two planners, two watchers; each kind of part is killed in the middle of a storm.
+/// Waits until the storm took `more` updates and flights are open.
+async fn in_the_storm(bus: &BusView, sent: &AtomicUsize, more: usize) {
+    let wanted = sent.load(Ordering::Relaxed) + more;
+    eventually("the storm is under way", PATIENCE, || async {
+        let (sent, open) = (sent.load(Ordering::Relaxed), bus.open().await);
+        if sent >= wanted && open > 0 {
+            Ok(())
+        } else {
+            Err(format!("{sent} of {wanted} sent, {open} open"))
+        }
+    })
+    .await;
+}
+
+/// Instance that holds the watchers' Lease.
+async fn leader(system: &Objects) -> String {
+    let lease = system.get("lease", "signalbox-watcher").await;
+    let holder = lease["spec"]["holderIdentity"].as_str();
+    holder.unwrap_or_default().to_owned()
+}
+
+/// Three executors, two planners, two watchers; each kind of part is killed in the middle of a storm,
+/// the watcher that leads; it is replaced only when the storm went on without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_in_a_storm_lose_nothing_and_do_nothing_twice() {
     let world = World::start("kills", WorldOptions::default()).await;
@@ -74,43 +103,64 @@ async fn kills_in_a_storm_lose_nothing_and_do_nothing_twice() {
     let mut planners = vec![world.part(Part::Planner), world.part(Part::Planner)];
     let mut executors: Vec<_> = (0..3).map(|_| world.part(Part::Executor)).collect();
     let objects = world.namespace(&[]).await;
+    let system = world.objects("signalbox-system").await;
     create(&world, &objects, 60).await;
     all_current(&world, &objects).await;
-    let sampler = world.bus().await.sample();
+    let bus = world.bus().await;
+    let sampler = bus.sample();
     let mark = world.audit().mark();
-    for round in 0..3 {
-        let word = format!("r{round}");
-        let storm = updates(&objects, 60, 600, &word);
-        let kill = async {
-            match round {
-                0 => {
-                    executors.remove(0).kill().await;
-                    executors.push(world.part(Part::Executor));
-                }
-                1 => {
-                    planners.remove(0).kill().await;
-                    planners.push(world.part(Part::Planner));
-                }
-                _ => {
-                    watchers.remove(0).kill().await;
-                    watchers.push(world.part(Part::Watcher));
-                }
+    let (sent, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let kills = async {
+        in_the_storm(&bus, &sent, 60).await;
+        executors.remove(0).kill().await;
+        in_the_storm(&bus, &sent, 120).await;
+        executors.push(world.part(Part::Executor));
+
+        in_the_storm(&bus, &sent, 120).await;
+        planners.remove(0).kill().await;
+        in_the_storm(&bus, &sent, 120).await;
+        planners.push(world.part(Part::Planner));
+
+        in_the_storm(&bus, &sent, 120).await;
+        let first = leader(&system).await;
+        let place = watchers.iter().position(|w| w.instance == first);
+        watchers
+            .remove(place.expect("one of them leads"))
+            .kill()
+            .await;
+        let killed_at = sent.load(Ordering::Relaxed);
+        eventually("the standby takes over", PATIENCE, || async {
+            let now = leader(&system).await;
+            if now == watchers[0].instance {
+                Ok(())
+            } else {
+                Err(now)
             }
-        };
-        tokio::join!(storm, kill);
-        // Sent in the gap of a takeover, too.
-        updates(&objects, 60, 60, &format!("gap{round}")).await;
-    }
+        })
+        .await;
+        let in_the_gap = sent.load(Ordering::Relaxed) - killed_at;
+        assert!(in_the_gap > 0, "nothing was sent in the gap");
+        watchers.push(world.part(Part::Watcher));
+        in_the_storm(&bus, &sent, 120).await;
+        over.store(true, Ordering::Relaxed);
+        in_the_gap
+    };
+    let ((), in_the_gap) = tokio::join!(storm(&objects, 60, &sent, &over), kills);
+    println!("{sent:?} updates, {in_the_gap} of them while no watcher led");
     all_current(&world, &objects).await;
     let peak = sampler.finish().await;
     assert!(peak.stream <= 50 && peak.flights <= 50, "{peak:?}");
 
     // Nothing twice: each revision's objects were created at most once.
-    let mut created = std::collections::BTreeMap::<String, u32>::new();
+    let mut created = BTreeMap::<(String, String), u32>::new();
     for write in world.audit().writes_since(mark) {
-        if write.resource == "configmaps" && write.code == 201 {
-            *created.entry(write.name).or_default() += 1;
+        if write.code == 201 {
+            *created.entry((write.resource, write.name)).or_default() += 1;
         }
+    }
+    for resource in ["configmaps", "deployments"] {
+        let kinds = created.keys().filter(|(of, _)| of == resource).count();
+        assert!(kinds >= 60, "{kinds} {resource}: {created:?}");
     }
     let twice: Vec<_> = created.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
@@ -121,6 +171,50 @@ async fn kills_in_a_storm_lose_nothing_and_do_nothing_twice() {
             .get("configmap", &format!("{name}-{revision}"))
             .await;
         assert_eq!(config["data"], app["spec"]["config"], "{name}");
+    }
+}
+
+/// Names of the apps of a namespace that LEDGER tells of as planned, followed from a mark on.
+struct Planned {
+    namespace: String,
+    ledger: async_nats::jetstream::stream::Stream<()>,
+    next: Cell<u64>,
+    names: RefCell<BTreeSet<String>>,
+}
+
+impl Planned {
+    async fn from_now(world: &World, objects: &Objects) -> Self {
+        let seed = std::fs::read_to_string(world.seed("reader")).unwrap();
+        let client = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
+            .custom_inbox_prefix("_INBOX_reader")
+            .connect(world.cluster.nats_url().unwrap())
+            .await
+            .unwrap();
+        let streams = async_nats::jetstream::new(client);
+        let last = world.bus().await.last_sequence(Stream::Ledger).await;
+        Self {
+            namespace: objects.namespace.clone(),
+            ledger: streams.get_stream_no_info("LEDGER").await.unwrap(),
+            next: Cell::new(last + 1),
+            names: RefCell::default(),
+        }
+    }
+
+    /// How many apps were planned so far: an Event, or the one line of a settled plan.
+    async fn count(&self, bus: &BusView) -> usize {
+        let last = bus.last_sequence(Stream::Ledger).await;
+        while self.next.get() <= last {
+            let entry = self.ledger.get_raw_message(self.next.get()).await.unwrap();
+            let of = |entry| format!("sb.ledger.suite.{entry}.PortfolioApp.{}.", self.namespace);
+            let name = ["event", "settled"]
+                .into_iter()
+                .find_map(|word| entry.subject.strip_prefix(&of(word)));
+            if let Some(name) = name {
+                self.names.borrow_mut().insert(name.to_owned());
+            }
+            self.next.set(self.next.get() + 1);
+        }
+        self.names.borrow().len()
     }
 }
 
@@ -170,6 +264,7 @@ async fn a_converged_fleet_is_silent_also_after_a_restart() {
     }
     drop(parts);
     let mark = audit.mark();
+    let planned = Planned::from_now(&world, &objects).await;
     let _parts = world.parts();
     // A fresh change is served: the restart is over.
     objects
@@ -180,7 +275,14 @@ async fn a_converged_fleet_is_silent_also_after_a_restart() {
         ready(&app)
     })
     .await;
-    all_current(&world, &objects).await;
+    eventually("every app is looked at again", PATIENCE, || async {
+        match planned.count(&bus).await {
+            200 => Ok(()),
+            some => Err(format!("{some} of 200 planned")),
+        }
+    })
+    .await;
+    falls_silent(&world, "a restart", Duration::from_secs(2), PATIENCE).await;
     let others: Vec<_> = audit
         .writes_since(mark)
         .into_iter()
@@ -367,7 +469,7 @@ async fn a_user_who_edits_all_the_time_does_not_hold_up_the_steps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_right_is_named_and_others_go_on() {
     let world = World::start("rights", WorldOptions::default()).await;
-    let _parts = world.parts();
+    let mut parts = world.parts();
     let free = world.namespace(&[]).await;
     // The right to Services goes for everybody but is given back in one namespace.
     let rules = world
@@ -406,19 +508,7 @@ subjects: [{{ kind: ServiceAccount, name: executor, namespace: signalbox-system 
     world.apply(&bare(&without)).await;
     create(&world, &blocked, 60).await;
     eventually("each says which right is missing", PATIENCE, || async {
-        let apps = blocked.list("papp").await;
-        let silent: Vec<_> = apps
-            .iter()
-            .filter(|a| {
-                let text = a["status"].to_string();
-                !(text.contains("Forbidden") && text.contains("services"))
-            })
-            .collect();
-        if silent.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} silent: {}", silent.len(), silent[0]["status"]))
-        }
+        none(silent(&blocked).await)
     })
     .await;
     create(&world, &free, 10).await;
@@ -427,17 +517,46 @@ subjects: [{{ kind: ServiceAccount, name: executor, namespace: signalbox-system 
         free.find("service", "app-9").await.is_some(),
         "the others go on"
     );
-    world.apply(&bare(&rules)).await;
-    // A change bypasses the backoff; without one it heals within five minutes.
-    for number in 0..60 {
-        let patch = json!({"spec": {"replicas": 2}});
-        blocked.patch("papp", &format!("app-{number}"), patch).await;
+
+    // A failover of all parts: it stays said while every app is looked at again, and behind that.
+    let bus = world.bus().await;
+    for part in &mut parts {
+        part.kill().await;
     }
-    eventually("it heals", PATIENCE, || async {
+    drop(parts);
+    let planned = Planned::from_now(&world, &blocked).await;
+    let _parts = world.parts();
+    eventually("all are looked at again", PATIENCE, || async {
+        let unsaid = silent(&blocked).await;
+        assert!(unsaid.is_empty(), "forgotten in the failover: {unsaid:?}");
+        match planned.count(&bus).await {
+            60 => Ok(()),
+            some => Err(format!("{some} of 60 planned")),
+        }
+    })
+    .await;
+    throughout("it stays said", Duration::from_secs(3), || async {
+        none(silent(&blocked).await)
+    })
+    .await;
+    free.patch("papp", "app-0", json!({"spec": {"replicas": 2}}))
+        .await;
+    eventually("the others go on after the failover", PATIENCE, || async {
+        let deployments = free.list("deployment").await;
+        let scaled = deployments.iter().filter(|d| d["spec"]["replicas"] == 2);
+        match scaled.count() {
+            1 => Ok(()),
+            some => Err(format!("{some} scaled")),
+        }
+    })
+    .await;
+
+    // Nobody touches the apps: time alone heals them, at the latest after the longest backoff.
+    world.apply(&bare(&rules)).await;
+    eventually("it heals", Duration::from_mins(6), || async {
         let services = blocked.list("service").await.len();
-        let failing = blocked
-            .list("papp")
-            .await
+        let apps = blocked.list("papp").await;
+        let failing = apps
             .iter()
             .filter(|a| a["status"]["lastFailure"].is_object())
             .count();
@@ -448,62 +567,35 @@ subjects: [{{ kind: ServiceAccount, name: executor, namespace: signalbox-system 
         }
     })
     .await;
+    for app in blocked.list("papp").await {
+        assert_eq!(app["metadata"]["generation"], 1, "nobody changed it");
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
-    let world = World::start("poison", WorldOptions::default()).await;
-    let _parts = world.parts();
-    let objects = world.namespace(&[]).await;
-    let url = world.cluster.nats_url().unwrap();
-    let seed = |role: &str| {
-        std::fs::read_to_string(world.seed(role))
-            .unwrap()
-            .trim()
-            .to_owned()
-    };
-    let connect = |role: &'static str| {
-        let (seed, url) = (seed(role), url.clone());
-        async move {
-            async_nats::ConnectOptions::with_nkey(seed)
-                .custom_inbox_prefix(format!("_INBOX_{role}"))
-                .connect(url)
-                .await
-                .unwrap()
-        }
-    };
-    let (watcher, planner) = (connect("watcher").await, connect("planner").await);
-    let event = format!("sb.event.suite.PortfolioApp.{}.ghost", objects.namespace);
-    let plan = format!("sb.plan.suite.PortfolioApp.{}.ghost", objects.namespace);
-    let bus = world.bus().await;
-    let mut dead = bus.last_sequence(Stream::Dead).await;
-    for body in ["not json", "{}", r#"{"schema":99}"#, r#"{"schema":1}"#] {
-        watcher.publish(event.clone(), body.into()).await.unwrap();
-        watcher.flush().await.unwrap();
-        planner.publish(plan.clone(), body.into()).await.unwrap();
-        planner.flush().await.unwrap();
-        dead += 2;
-        eventually(
-            &format!("{body} is in DEAD, its place is free"),
-            PATIENCE,
-            || async {
-                let (stored, open) = (bus.last_sequence(Stream::Dead).await, bus.open().await);
-                if stored >= dead && open == 0 {
-                    Ok(())
-                } else {
-                    Err(format!("{stored} of {dead} dead, {open} open"))
-                }
-            },
-        )
-        .await;
+/// Apps whose status does not name verb, resource and namespace of the missing right.
+async fn silent(blocked: &Objects) -> Vec<String> {
+    let apps = blocked.list("papp").await;
+    assert_eq!(apps.len(), 60);
+    apps.iter()
+        .filter(|app| {
+            let failure = &app["status"]["lastFailure"];
+            let name = app["metadata"]["name"].as_str().unwrap();
+            let right = format!(
+                "failed to patch services {name} in namespace {}: ",
+                blocked.namespace
+            );
+            let message = failure["message"].as_str().unwrap_or_default();
+            failure["class"] != "Forbidden" || !message.starts_with(&right)
+        })
+        .map(|app| format!("{}: {}", app["metadata"]["name"], app["status"]))
+        .collect()
+}
+
+/// Refuses with the first of `unsaid`, if any.
+fn none(unsaid: Vec<String>) -> Result<(), String> {
+    let count = unsaid.len();
+    match unsaid.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(format!("{count} silent: {first}")),
     }
-    create(&world, &objects, 5).await;
-    all_current(&world, &objects).await;
-    let app = objects.get("papp", "app-0").await;
-    assert_ne!(
-        condition(&app, "Stalled"),
-        Some("True"),
-        "{}",
-        app["status"]
-    );
 }

@@ -43,22 +43,60 @@ impl Sender {
             "specversion": "1.0", "id": id, "source": "/ci", "type": "dev.signalbox.trigger.v1",
             "time": time, "datacontenttype": "application/json", "replyto": inbox, "data": data,
         });
+        self.store(subject, async_nats::HeaderMap::new(), &event)
+            .await;
+        answer_of(&mut answers).await
+    }
+
+    /// The same in binary mode: attributes as headers, the body is the data.
+    async fn send_binary(&self, subject: &str, id: &str, time: &str, data: Value) -> Value {
+        let inbox = self.client.new_inbox();
+        let mut answers = self.client.subscribe(inbox.clone()).await.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", id),
+            ("ce-source", "/ci"),
+            ("ce-type", "dev.signalbox.trigger.v1"),
+            ("ce-time", time),
+            ("ce-replyto", &inbox),
+            ("content-type", "application/json"),
+        ] {
+            headers.insert(name, value);
+        }
+        self.store(subject, headers, &data).await;
+        answer_of(&mut answers).await
+    }
+
+    async fn store(&self, subject: &str, headers: async_nats::HeaderMap, body: &Value) {
         // One place a subject, free once the former trigger is answered and acknowledged: until then the
         // sender is told so by the stream.
         eventually("the stream takes the trigger", SOON, || async {
-            let stored = self
-                .client
-                .request(subject.to_owned(), event.to_string().into());
+            let stored = self.client.request_with_headers(
+                subject.to_owned(),
+                headers.clone(),
+                body.to_string().into(),
+            );
             let stored: Value = serde_json::from_slice(&stored.await.unwrap().payload).unwrap();
             stored.get("error").map_or(Ok(()), |e| Err(e.to_string()))
         })
         .await;
-        let answer = tokio::time::timeout(SOON, answers.next())
-            .await
-            .expect("an answer")
-            .unwrap();
-        serde_json::from_slice(&answer.payload).unwrap()
     }
+}
+
+async fn answer_of(answers: &mut async_nats::Subscriber) -> Value {
+    let answer = tokio::time::timeout(SOON, answers.next())
+        .await
+        .expect("an answer")
+        .unwrap();
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+/// Asserts a result, and that its reason has the words `why`.
+fn assert_answer(answer: &Value, result: &str, why: &str) {
+    assert_eq!(answer.pointer("/result"), Some(&json!(result)), "{answer}");
+    let reason = answer.pointer("/reason").and_then(Value::as_str);
+    assert!(reason.is_some_and(|r| r.contains(why)), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,53 +158,67 @@ async fn a_trigger_changes_the_image_of_one_app_once() {
     let answer = sender
         .send(&subject, "build-17", "2026-01-02T03:04:05Z", image)
         .await;
-    assert_eq!(answer.pointer("/result"), Some(&json!("no-op")), "{answer}");
+    assert_answer(&answer, "no-op", "nothing to change");
     let old = json!({"image": "example/orders:0"});
     let answer = sender
         .send(&subject, "build-16", "2026-01-01T00:00:00Z", old)
         .await;
-    assert_ne!(
-        answer.pointer("/result"),
-        Some(&json!("applied")),
-        "{answer}"
-    );
+    assert_answer(&answer, "no-op", "older than the last applied trigger");
     let app = objects.get("papp", "orders").await;
     assert_eq!(app.pointer("/spec/image"), Some(&json!("example/orders:2")));
 
+    // Binary mode changes the same, and is held to the same time.
+    let image = |number: u8| json!({"image": format!("example/orders:{number}")});
+    let answer = sender
+        .send_binary(&subject, "build-18", "2026-01-03T00:00:00Z", image(3))
+        .await;
+    assert_answer(&answer, "applied", "");
+    assert_eq!(answer.pointer("/trigger"), Some(&json!("build-18")));
+    let app = objects.get("papp", "orders").await;
+    assert_eq!(app.pointer("/spec/image"), Some(&json!("example/orders:3")));
+    eventually("Ready", SOON, || async {
+        ready(&objects.get("papp", "orders").await)
+    })
+    .await;
+    let answer = sender
+        .send_binary(&subject, "build-15", "2026-01-02T23:59:59Z", image(1))
+        .await;
+    assert_answer(&answer, "no-op", "older than the last applied trigger");
+
     // What names nothing, or asks for nothing known, is refused with the reason.
-    for (subject, data) in [
+    let of = |namespace: &str, name: &str, verb: &str| {
+        format!("sb.trigger.ci.PortfolioApp.{namespace}.{name}.{verb}")
+    };
+    let here = objects.namespace.as_str();
+    for (subject, data, why) in [
         (
-            format!(
-                "sb.trigger.ci.PortfolioApp.{}.nobody.set-image",
-                objects.namespace
-            ),
-            json!({"image": "x"}),
+            of(here, "nobody", "set-image"),
+            image(4),
+            format!("PortfolioApp/{here}/nobody does not exist"),
         ),
         (
-            format!(
-                "sb.trigger.ci.PortfolioApp.{}.orders.explode",
-                objects.namespace
-            ),
+            of("nowhere", "orders", "set-image"),
+            image(4),
+            "PortfolioApp/nowhere/orders does not exist".to_owned(),
+        ),
+        (
+            of(here, "orders", "explode"),
             json!({}),
+            "the verb explode is unknown".to_owned(),
         ),
-        (subject.clone(), json!({"picture": "x"})),
+        (
+            subject.clone(),
+            json!({"picture": "x"}),
+            "set-image needs data.image".to_owned(),
+        ),
     ] {
         let answer = sender
             .send(&subject, "odd", "2026-02-02T00:00:00Z", data)
             .await;
-        assert_eq!(
-            answer.pointer("/result"),
-            Some(&json!("refused")),
-            "{answer}"
-        );
-        assert!(
-            answer
-                .pointer("/reason")
-                .and_then(Value::as_str)
-                .is_some_and(|r| r.len() > 10),
-            "{answer}"
-        );
+        assert_answer(&answer, "refused", &why);
     }
+    let app = objects.get("papp", "orders").await;
+    assert_eq!(app.pointer("/spec/image"), Some(&json!("example/orders:3")));
     let bus = world.bus().await;
     eventually("no place is held", SOON, || async {
         let open = bus.open().await;
