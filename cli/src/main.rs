@@ -1,6 +1,6 @@
 //! The binary `signalbox`; under the name `kubectl-signalbox` it is a plugin of kubectl.
 //!
-//! Exit codes: 0 as asked, 1 not as asked (see each command), 2 could not be tried, 3 in time.
+//! Exit codes: 0 as asked, 1 not as asked (see each command), 2 could not be tried, 3 not in time.
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -14,18 +14,27 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// What runs beside the plans, behind a claim: renewals, results that are written again, SQL's limits.
+const LONG_WORK: [&str; 6] = [
+    "claims/ledger.rs",
+    "claims/lease.rs",
+    "claims/work.rs",
+    "sql/blockers.rs",
+    "sql/lock.rs",
+    "sql/mod.rs",
+];
+
 #[test]
-fn no_action_and_no_worker_sleeps() {
+fn nothing_sleeps_but_long_work() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
-    sources(&src.join("apply"), &mut found);
-    sources(&src.join("worker"), &mut found);
-    for file in ["conflict.rs", "ambiguous.rs", "guards.rs", "api/mod.rs"] {
-        found.push(src.join(file));
-    }
-    assert!(found.len() > 12, "{found:?}");
-    for path in found {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("sleep("), "{} sleeps", path.display());
-    }
+    sources(&src, &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let sleepers: Vec<_> = found
+        .iter()
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains("sleep("))
+        .map(|path| path.strip_prefix(&src).unwrap().display().to_string())
+        .filter(|path| !LONG_WORK.contains(&path.as_str()))
+        .collect();
+    assert!(sleepers.is_empty(), "{sleepers:?}");
 }

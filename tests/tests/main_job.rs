@@ -44,18 +44,6 @@ async fn becomes_ready(objects: &Objects, name: &str) -> Value {
     .await
 }
 
-async fn phase_is(objects: &Objects, name: &str, phase: &str) -> Value {
-    eventually(&format!("{name} is {phase}"), SOON, || async {
-        let app = objects.get("papp", name).await;
-        if app["status"]["phase"] == phase {
-            Ok(app)
-        } else {
-            Err(app["status"].to_string())
-        }
-    })
-    .await
-}
-
 fn revision(app: &Value) -> String {
     app["status"]["stable"].as_str().unwrap().to_owned()
 }
@@ -72,7 +60,16 @@ async fn a_minimal_app_costs_four_writes_and_one_when_it_is_ready() {
         .await;
     let app = becomes_ready(&objects, "orders").await;
     let revision = revision(&app);
-    let mut writes = audit.done_in(mark, &objects.namespace);
+    // The log of the API server follows its answers.
+    let mut writes = eventually("five writes are in the log", SOON, || async {
+        let writes = audit.done_in(mark, &objects.namespace);
+        if writes.len() >= 5 {
+            Ok(writes)
+        } else {
+            Err(format!("{writes:?}"))
+        }
+    })
+    .await;
     let last = writes.split_off(4);
     writes.sort();
     assert_eq!(
@@ -171,7 +168,24 @@ async fn a_bad_image_is_rolled_back_while_the_old_revision_serves() {
             json!({"spec": {"image": "example/bad:2"}}),
         )
         .await;
-    let after = phase_is(&objects, "orders", "RolledBack").await;
+    let after = eventually("it is rolled back", SOON, || async {
+        // All the while the old revision serves with all its pods.
+        let old = objects.get("deployment", &format!("orders-{stable}")).await;
+        assert_eq!(old["status"]["availableReplicas"], 3, "{old}");
+        let service = objects.get("service", "orders").await;
+        let selector = service["spec"]["selector"].as_object().unwrap();
+        let label = format!("serves.signalbox.dev/{stable}");
+        assert!(selector.contains_key(&label), "{selector:?}");
+        let app = objects.get("papp", "orders").await;
+        if app["status"]["phase"] == "RolledBack" {
+            Ok(app)
+        } else {
+            Err(app["status"].to_string())
+        }
+    })
+    .await;
+    let told = after["status"]["conditions"].to_string();
+    assert!(told.contains("became ready within 3 s"), "{told}");
     assert_eq!(after["status"]["stable"], stable.as_str());
     assert_eq!(after["status"]["rollout"]["state"], "RolledBack");
     assert_eq!(
@@ -198,7 +212,9 @@ async fn a_bad_image_is_rolled_back_while_the_old_revision_serves() {
     assert!(
         events
             .iter()
-            .any(|e| e["type"] == "Warning" && e["regarding"]["name"] == "orders"),
+            .any(|e| e["reason"] == "ProgressDeadlineExceeded"
+                && e["type"] == "Warning"
+                && e["regarding"]["name"] == "orders"),
         "{events:?}"
     );
 

@@ -21,6 +21,8 @@ use crate::tree::Standing;
 
 /// How long one release may take.
 const RELEASE: Duration = Duration::from_mins(1);
+/// The collector of garbage learns of new kinds every half minute.
+const COLLECTED: Duration = Duration::from_secs(90);
 
 /// Runs all steps.
 pub(super) async fn run(world: &World, voice: &Voice) -> Result<(), CliError> {
@@ -181,7 +183,10 @@ async fn bad_release(world: &World, voice: &Voice, second: &str) -> Result<(), C
         "rolled back by itself, revision {second} serves: {why}"
     ));
     let reasons = event_reasons(world).await?;
-    if !reasons.iter().any(|reason| reason.contains("Roll")) {
+    if !reasons
+        .iter()
+        .any(|reason| reason == "ProgressDeadlineExceeded")
+    {
         return Err(wrong(
             step,
             format!("no Kubernetes Event tells of it: {reasons:?}"),
@@ -222,6 +227,7 @@ async fn triggered_release(world: &World, voice: &Voice, second: &str) -> Result
             .lines(clock::now(), voice.painter()),
     );
     let again = trigger_image(world, "demo-1", example::BAD_IMAGE).await?;
+    answered("repeated trigger", &again, "no-op")?;
     voice.good(&format!(
         "the same CloudEvent once more is a recorded no-op: {again}"
     ));
@@ -244,6 +250,9 @@ fn answered(step: &str, answer: &str, wanted: &str) -> Result<(), CliError> {
 
 fn served_throughout(voice: &Voice, serving: &Serving) -> Result<(), CliError> {
     let least = serving.least();
+    if least == i64::MAX {
+        return Err(wrong("capacity", "no pod was ever counted"));
+    }
     if least < example::REPLICAS {
         return Err(wrong(
             "capacity",
@@ -274,6 +283,24 @@ async fn record(world: &World, voice: &Voice) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Waits until nothing is left of what the app owned; its volume apart.
+async fn all_gone(world: &World) -> Result<(), CliError> {
+    let owned = format!("-lsignalbox.dev/owner={}", example::APP);
+    let kinds = "deployment,service,configmap,horizontalpodautoscaler,poddisruptionbudget";
+    let arguments = ["get", kinds, "-n", example::NAMESPACE, &owned, "-oname"];
+    let deadline = tokio::time::Instant::now() + COLLECTED;
+    loop {
+        let left = world.cluster.kubectl(&arguments).await?;
+        if left.trim().is_empty() {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(wrong("deletion", format!("still there: {left}")));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 async fn deletion(world: &World, voice: &Voice) -> Result<(), CliError> {
     voice.chapter("kubectl delete papp shop");
     let arguments = [
@@ -286,17 +313,9 @@ async fn deletion(world: &World, voice: &Voice) -> Result<(), CliError> {
         "--timeout=30s",
     ];
     world.cluster.kubectl(&arguments).await?;
-    let wait = [
-        "wait",
-        "--for=delete",
-        "deployment",
-        "--all",
-        "-n",
-        example::NAMESPACE,
-        "--timeout=30s",
-    ];
-    world.cluster.kubectl(&wait).await?;
+    all_gone(world).await?;
     let volumes = names(world, "pvc").await?;
+    same("the volume is kept", &volumes.len(), &1)?;
     voice.good(&format!(
         "gone with all it owned; kept by its policy: pvc {}",
         volumes.join(", ")

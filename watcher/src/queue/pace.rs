@@ -16,8 +16,10 @@ const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 const HOLD_UNKNOWN: Duration = Duration::from_secs(1);
 /// In a storm, a change is never held longer than this after the first unsent one.
 const HOLD_END: Duration = Duration::from_mins(1);
-/// An object that changes more often than this is in a flurry, storm or not.
+/// Changes that follow each other faster than this make a flurry, storm or not.
 const FLURRY: Duration = Duration::from_millis(500);
+/// So many of them in a row: a release of an app and its migration is a few quick changes, and no flurry.
+const FLURRY_CHANGES: u32 = 5;
 /// A flurry is over after this many mean intervals without a change: they are not regular, and two of them
 /// pass without one every second.
 const FLURRY_OVER: u32 = 8;
@@ -35,6 +37,8 @@ pub(super) struct Pace {
     gap: Duration,
     last_change: Option<At>,
     mean: Option<Duration>,
+    /// Changes in a row that came fast.
+    fast: u32,
     first_unsent: Option<At>,
 }
 
@@ -43,6 +47,7 @@ impl Pace {
     pub(super) fn changed(&mut self, now: At) {
         if let Some(last) = self.last_change {
             let interval = now.saturating_sub(last);
+            self.fast = if interval < FLURRY { self.fast + 1 } else { 0 };
             self.mean = match self.mean {
                 _ if interval > QUIET => None,
                 Some(mean) => Some((mean * 3 + interval) / 4),
@@ -76,7 +81,7 @@ impl Pace {
     /// Until when the unsent changes of an object in a flurry are held.
     pub(super) fn flurry_until(&self) -> At {
         match (self.last_change, self.first_unsent, self.mean) {
-            (Some(last), Some(first), Some(mean)) if mean < FLURRY => {
+            (Some(last), Some(first), Some(mean)) if self.fast >= FLURRY_CHANGES => {
                 (last + (mean * FLURRY_OVER).max(FLURRY_LEAST)).min(first + FLURRY_END)
             }
             _ => Duration::ZERO,
@@ -152,10 +157,14 @@ mod tests {
         pace.sent(ms(0), true);
         pace.changed(ms(1_000));
         assert_eq!(pace.flurry_until(), ms(0), "one change is no flurry");
-        pace.changed(ms(1_050));
-        assert_eq!(pace.flurry_until(), ms(1_450));
+        for step in 1..5 {
+            pace.changed(ms(1_000 + step * 50));
+        }
+        assert_eq!(pace.flurry_until(), ms(0), "five are none");
+        pace.changed(ms(1_250));
+        assert_eq!(pace.flurry_until(), ms(1_650));
         for step in 0..200 {
-            pace.changed(ms(1_100 + step * 50));
+            pace.changed(ms(1_300 + step * 50));
         }
         assert_eq!(pace.flurry_until(), ms(6_000), "since the first unsent");
         pace.sent(ms(6_000), true);
