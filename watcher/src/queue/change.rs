@@ -48,8 +48,8 @@ pub fn number(resource_version: &str) -> u64 {
     resource_version.parse().unwrap_or(0)
 }
 
-/// Whether a change may wait while its object keeps changing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a change may wait while its object keeps changing; the most pressing one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Haste {
     /// It goes as soon as there is room, and takes with it what is held.
     Now,

@@ -81,9 +81,7 @@ impl Entry {
             });
             return;
         };
-        if haste == Haste::Now {
-            dirty.haste = Haste::Now;
-        }
+        dirty.haste = dirty.haste.min(haste);
         dirty.bypass |= bypass;
         let newer_spec = priority == dirty.priority && matches!(cause, Cause::Spec { .. });
         if priority < dirty.priority || newer_spec {
@@ -102,6 +100,7 @@ impl Entry {
     /// Keeps a change of which only the Outcome will tell whether it is news.
     pub(super) fn suspect(&mut self, uid: String, mut change: Change) {
         if let Some(before) = self.suspects.remove(&uid) {
+            change.haste = change.haste.min(before.haste);
             change.bypass |= before.bypass;
             change.priority = change.priority.min(before.priority);
         }
@@ -146,12 +145,9 @@ impl Entry {
         self.pace.earliest().max(reading).max(backoff).max(flurry)
     }
 
-    /// Whether nothing of what there is to send presses.
+    /// Whether nothing of what there is to send presses. What is urgent does.
     fn may_wait(&self) -> bool {
-        let pressing = |dirty: &Dirty| match dirty.haste {
-            Haste::Now => true,
-            Haste::Spec | Haste::WithSpec => dirty.priority == Priority::Urgent,
-        };
+        let pressing = |dirty: &Dirty| dirty.haste == Haste::Now;
         self.triggers.is_empty() && self.dirty.as_ref().is_some_and(|dirty| !pressing(dirty))
     }
 

@@ -24,6 +24,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use signalbox_common::bus::limits;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::wire::{Cause, Outcome, Trigger};
 
@@ -37,13 +38,13 @@ use place::Places;
 pub type At = Duration;
 
 /// Flights at any time, over all three streams.
-pub const WINDOW: usize = 50;
+pub const WINDOW: usize = limits::BACKLOG_LIMIT;
 /// A place is free this long after its Outcome came: who published it acknowledges its own message after.
 const LINGER: Duration = Duration::from_millis(50);
 /// Places that only what is urgent may take.
-const URGENT: usize = 2;
+const URGENT: usize = limits::URGENT_FLIGHTS;
 /// Flights that are not urgent.
-pub const ORDINARY: usize = WINDOW - URGENT;
+pub const ORDINARY: usize = limits::ORDINARY_FLIGHTS;
 /// Flights of one namespace while others wait.
 pub const NAMESPACE_SHARE: usize = ORDINARY / 2;
 /// Flights of a namespace whose last plans timed out.

@@ -110,3 +110,21 @@ fn children_and_urgent_things_are_not_held() {
     bench.queue.changed(&app, urgent(), ms(5_001));
     assert!(bench.sent(ms(5_001)).iter().any(|(key, ..)| *key == app));
 }
+
+#[test]
+fn a_result_in_flight_presses_although_a_later_version_of_its_object_does_not() {
+    let (mut bench, app) = (Bench::default(), key("a", 1));
+    bench.queue.changed(&app, spec(1), ms(0));
+    let (id, _) = bench.one(ms(0));
+    for step in 0..20 {
+        bench.queue.changed(&app, spec(2), ms(1_000 + step * 50));
+    }
+    bench.queue.changed(&app, child("app-status", 7), ms(1_960));
+    let echo = Change {
+        haste: Haste::WithSpec,
+        ..child("app-status", 8)
+    };
+    bench.queue.changed(&app, echo, ms(1_970));
+    bench.end(&app, id, OutcomeResult::Settled, ms(1_980));
+    assert_eq!(bench.sent(ms(1_980)).len(), 1, "not held with the flurry");
+}
