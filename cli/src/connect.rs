@@ -37,11 +37,36 @@ pub struct Cluster {
 impl KubeArgs {
     /// Connects.
     pub async fn connect(&self) -> Result<Cluster, CliError> {
+        let config = self.config().await?;
+        let namespace = self.namespace_of(&config);
+        let client = Client::try_from(config).map_err(CliError::api("make a client"))?;
+        Ok(Cluster { client, namespace })
+    }
+
+    /// The namespace that is meant, for what needs no API server: `default` where no kubeconfig is.
+    pub async fn namespace(&self) -> Result<String, CliError> {
+        if let Some(namespace) = &self.namespace {
+            return Ok(namespace.clone());
+        }
+        let named = self.kubeconfig.is_some() || self.context.is_some();
+        match self.config().await {
+            Ok(config) => Ok(config.default_namespace),
+            Err(error) if named => Err(error),
+            Err(_) => Ok("default".to_owned()),
+        }
+    }
+
+    fn namespace_of(&self, config: &Config) -> String {
+        let named = self.namespace.as_ref();
+        named.unwrap_or(&config.default_namespace).clone()
+    }
+
+    async fn config(&self) -> Result<Config, CliError> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
             ..Default::default()
         };
-        let config = match &self.kubeconfig {
+        Ok(match &self.kubeconfig {
             // KUBECONFIG may name several files, as for kubectl.
             Some(path) if !path.to_string_lossy().contains(':') => {
                 let file = Kubeconfig::read_from(path)?;
@@ -50,13 +75,7 @@ impl KubeArgs {
             Some(_) => Config::from_kubeconfig(&options).await?,
             None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
             None => Config::infer().await?,
-        };
-        let namespace = self
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(CliError::api("make a client"))?;
-        Ok(Cluster { client, namespace })
+        })
     }
 }
 

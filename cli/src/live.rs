@@ -17,7 +17,7 @@ use signalbox_common::kinds::Kind;
 use signalbox_crds::names::{LABEL_OWNER, LABEL_REVISION};
 use signalbox_crds::{DatabaseMigration, PortfolioApp};
 
-use crate::connect::Cluster;
+use crate::connect::{Cluster, KubeArgs};
 use crate::error::CliError;
 use crate::tree::{Picture, Standing};
 
@@ -56,6 +56,16 @@ pub fn kind_and_name(words: &[String]) -> Result<(Kind, String), CliError> {
 }
 
 impl Target {
+    /// Connects to the cluster of the object that `words` name (see [`kind_and_name`]).
+    pub async fn connect(kube: &KubeArgs, words: &[String]) -> Result<Self, CliError> {
+        let (kind, name) = kind_and_name(words)?;
+        Ok(Self {
+            cluster: kube.connect().await?,
+            kind,
+            name,
+        })
+    }
+
     /// Everything that its picture needs.
     pub async fn picture(&self) -> Result<Picture, CliError> {
         match self.kind {

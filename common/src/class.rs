@@ -62,20 +62,6 @@ impl ErrorClass {
     pub fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.label() == label)
     }
-
-    /// Whether time alone may heal it.
-    #[must_use]
-    pub const fn is_retried(self) -> bool {
-        match self {
-            Self::Transient
-            | Self::Throttled
-            | Self::Conflict
-            | Self::NameTaken
-            | Self::Forbidden
-            | Self::Missing => true,
-            Self::Invalid | Self::Ambiguous | Self::Fatal => false,
-        }
-    }
 }
 
 /// An error with a class and a closed set of labels.

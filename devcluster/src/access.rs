@@ -34,12 +34,6 @@ impl DevCluster {
         )
     }
 
-    /// The certificate authority of the API server, in PEM.
-    #[must_use]
-    pub fn ca_path(&self) -> PathBuf {
-        self.credentials.ca.clone()
-    }
-
     /// `nats://127.0.0.1:<port>`, if nats-server was asked for.
     #[must_use]
     pub fn nats_url(&self) -> Option<String> {

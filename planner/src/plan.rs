@@ -4,7 +4,7 @@
 
 use signalbox_common::digest;
 use signalbox_common::kinds::Kind;
-use signalbox_common::wire::{Cause, Observation, Plan, SCHEMA};
+use signalbox_common::wire::{Observation, Plan, SCHEMA};
 
 use crate::draft::Draft;
 use crate::variant::{self, Variant};
@@ -34,7 +34,7 @@ pub fn plan(seen: &Observation) -> Plan {
         observation: digest::of_json(seen),
         cause: seen.cause.label().to_owned(),
         actor: seen.cause.actor(),
-        trigger: trigger(seen),
+        trigger: seen.cause.trigger().map(|trigger| trigger.id.clone()),
         verdict: decide(seen).into_verdict(),
     }
 }
@@ -56,21 +56,5 @@ fn decide(seen: &Observation) -> Draft {
     match seen.key.kind {
         Kind::PortfolioApp => app::decide(seen, object),
         Kind::DatabaseMigration => migration::decide(seen, object),
-    }
-}
-
-/// Id of the trigger that caused the flight.
-fn trigger(seen: &Observation) -> Option<String> {
-    match &seen.cause {
-        Cause::Trigger { trigger } => Some(trigger.id.clone()),
-        Cause::Spec { .. }
-        | Cause::Deletion
-        | Cause::Gone
-        | Cause::Child { .. }
-        | Cause::Link { .. }
-        | Cause::Timer
-        | Cause::Outcome
-        | Cause::Command { .. }
-        | Cause::Resync => None,
     }
 }

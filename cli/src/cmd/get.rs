@@ -10,7 +10,7 @@ use signalbox_common::clock;
 use super::print;
 use crate::connect::KubeArgs;
 use crate::error::CliError;
-use crate::live::{Target, kind_and_name};
+use crate::live::Target;
 use crate::paint::Painter;
 
 /// Arguments of `get`.
@@ -31,12 +31,7 @@ const AGES: Duration = Duration::from_secs(1);
 
 /// Shows the tree.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
-    let (kind, name) = kind_and_name(&args.object)?;
-    let target = Target {
-        cluster: args.kube.connect().await?,
-        kind,
-        name,
-    };
+    let target = Target::connect(&args.kube, &args.object).await?;
     let painter = Painter::of_stdout();
     if args.watch {
         return watch(&target, painter).await;

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use super::print;
 use crate::connect::KubeArgs;
 use crate::error::CliError;
-use crate::live::{Target, kind_and_name};
+use crate::live::Target;
 use crate::tree::Standing;
 
 /// Arguments of `status`.
@@ -34,12 +34,7 @@ const NOT_YET: u8 = 3;
 
 /// Tells how an object is.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
-    let (kind, name) = kind_and_name(&args.object)?;
-    let target = Target {
-        cluster: args.kube.connect().await?,
-        kind,
-        name,
-    };
+    let target = Target::connect(&args.kube, &args.object).await?;
     let limit = if args.wait {
         args.timeout
     } else {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use signalbox_common::id::ObjectKey;
 
 use super::print;
-use crate::connect::BusArgs;
+use crate::connect::{BusArgs, KubeArgs};
 use crate::error::CliError;
 use crate::ledger::{self, Query};
 use crate::live::kind_and_name;
@@ -18,12 +18,11 @@ pub struct Args {
     /// `NAME` of a `PortfolioApp`, or `KIND NAME` (papp, dbm).
     #[arg(required = true, num_args = 1..=2, value_name = "OBJECT")]
     object: Vec<String>,
-    /// Namespace.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     /// Only what is younger, such as 90s, 10m or 1h, or later than a time (RFC 3339).
     #[arg(long, value_parser = super::replay::since)]
     since: Option<super::replay::Since>,
+    #[command(flatten)]
+    kube: KubeArgs,
     #[command(flatten)]
     bus: BusArgs,
 }
@@ -31,7 +30,7 @@ pub struct Args {
 /// Shows the history.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let (kind, name) = kind_and_name(&args.object)?;
-    let key = ObjectKey::new(kind, args.namespace, name);
+    let key = ObjectKey::new(kind, args.kube.namespace().await?, name);
     let since = args.since.map(super::replay::Since::at);
     let query = Query {
         object: Some(key.clone()),

@@ -115,11 +115,6 @@ impl Connection {
         }
     }
 
-    /// Whether the connection is up.
-    pub(super) fn is_up(&self) -> bool {
-        *self.up.borrow()
-    }
-
     /// Returns when the connection is down.
     pub(super) async fn down(&self) {
         let mut up = self.up.clone();

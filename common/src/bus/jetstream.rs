@@ -66,12 +66,6 @@ impl JetStreamBus {
         self.connection.client.clone()
     }
 
-    /// Whether the connection is up.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.connection.is_up()
-    }
-
     async fn store(&self, message: Message) -> Result<u64, PublishError> {
         check(&message)?;
         let Message {

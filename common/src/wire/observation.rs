@@ -118,6 +118,23 @@ impl Cause {
         }
     }
 
+    /// The trigger behind it.
+    #[must_use]
+    pub const fn trigger(&self) -> Option<&Trigger> {
+        match self {
+            Self::Trigger { trigger } => Some(trigger),
+            Self::Spec { .. }
+            | Self::Deletion
+            | Self::Gone
+            | Self::Child { .. }
+            | Self::Link { .. }
+            | Self::Timer
+            | Self::Outcome
+            | Self::Command { .. }
+            | Self::Resync => None,
+        }
+    }
+
     /// Who is behind it, for `lastDecision` and the record.
     #[must_use]
     pub fn actor(&self) -> String {

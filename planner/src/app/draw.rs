@@ -40,14 +40,8 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
     let failures = assess(app.seen, app.status.last_failure.as_ref(), app.generation());
     let world = World::of(app.seen, app.object);
     let course = rollout::course(app, &world, &failures, may_turn(app, &world, &failures));
-    let mood = &course.mood;
     let told = Told {
-        phase: mood.phase,
-        ready: mood.ready,
-        busy: mood.busy,
-        stalled: mood.stalled,
-        reason: mood.reason,
-        message: mood.message.clone(),
+        mood: course.mood.clone(),
         ..Told::default()
     };
     let mut drawing = Drawing {

@@ -32,11 +32,15 @@ pub(super) fn prepare(app: &App<'_>) -> Option<Draft> {
     let failures = assess(app.seen, app.status.last_failure.as_ref(), app.generation());
     let mut draft = Draft::new(app.uid());
     if failures.holds(KEY) {
-        let told = super::status::Told {
+        let mood = super::rollout::Mood {
             phase: "Pending",
             reason: "FinalizerMissing",
             message: "the finalizer is not written yet".to_owned(),
             busy: true,
+            ..Default::default()
+        };
+        let told = super::status::Told {
+            mood,
             ..Default::default()
         };
         let mut new = app.status.clone();

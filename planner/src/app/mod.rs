@@ -18,7 +18,7 @@ mod status;
 mod trigger;
 mod world;
 
-use signalbox_common::wire::{Cause, LiveObject, Observation};
+use signalbox_common::wire::{LiveObject, Observation};
 
 use self::resolve::App;
 use crate::draft::Draft;
@@ -26,7 +26,7 @@ use crate::stalled;
 
 /// What is done about the app `object`.
 pub(crate) fn decide(seen: &Observation, object: &LiveObject) -> Draft {
-    if let Cause::Trigger { trigger } = &seen.cause {
+    if let Some(trigger) = seen.cause.trigger() {
         return trigger::decide(object, trigger);
     }
     if object.deleted_at.is_some() {

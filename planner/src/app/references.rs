@@ -7,6 +7,7 @@ use signalbox_common::wire::Action;
 use signalbox_common::wire::action::ResolveReferences;
 
 use super::resolve::App;
+use super::rollout::Mood;
 use super::status::{self, Told};
 use crate::draft::Draft;
 use crate::failure::assess;
@@ -27,12 +28,16 @@ pub(super) fn resolve(app: &App<'_>) -> Option<Draft> {
     let failures = assess(app.seen, app.status.last_failure.as_ref(), app.generation());
     let mut draft = Draft::new(app.uid());
     if failures.holds(KEY) {
-        let told = Told {
+        let mood = Mood {
             phase: "Pending",
             reason: "ReferencesUnresolved",
             message: "the Secrets are not read yet".to_owned(),
             busy: true,
-            ..Told::default()
+            ..Default::default()
+        };
+        let told = Told {
+            mood,
+            ..Default::default()
         };
         let mut new = app.status.clone();
         new.next_wake = failures.until;

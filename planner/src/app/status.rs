@@ -11,7 +11,7 @@ use signalbox_crds::condition::{
 use signalbox_crds::names::LABEL_OWNER;
 
 use super::resolve::App;
-use super::rollout::{Course, Decision};
+use super::rollout::{Course, Decision, Mood};
 use super::world::World;
 use crate::draft::{Dependent as _, Draft, STATUS};
 use crate::failure::Assessment;
@@ -19,12 +19,7 @@ use crate::failure::Assessment;
 /// What is told of an app.
 #[derive(Default)]
 pub(super) struct Told {
-    pub(super) phase: &'static str,
-    pub(super) ready: bool,
-    pub(super) busy: bool,
-    pub(super) stalled: bool,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+    pub(super) mood: Mood,
     /// Children that somebody else owns.
     pub(super) taken: Vec<String>,
     /// What is left out, and children that are on their way out.
@@ -93,58 +88,62 @@ pub(super) fn finish(
     failures: Assessment,
     wanted: &[String],
 ) {
+    let Told {
+        mut mood,
+        taken,
+        notes,
+    } = told;
     let stalled = failures.stalled.clone();
     let failure = failures.settle(wanted);
-    let mut told = told;
     if let Some(failure) = &failure {
-        told.ready = false;
-        told.message = format!(
+        mood.ready = false;
+        mood.message = format!(
             "{} failed with {}: {}",
             failure.action, failure.class, failure.message
         );
-        told.stalled |= stalled.is_some();
-        told.busy = true;
+        mood.stalled |= stalled.is_some();
+        mood.busy = true;
     }
     let reason = match &failure {
         Some(failure) => failure.class.clone(),
-        None if !told.taken.is_empty() => "NameTaken".to_owned(),
-        None => told.reason.to_owned(),
+        None if !taken.is_empty() => "NameTaken".to_owned(),
+        None => mood.reason.to_owned(),
     };
-    if !told.taken.is_empty() {
-        told.ready = false;
-        told.busy = true;
-        let taken = told.taken.join("; ");
-        told.message = if failure.is_some() {
-            format!("{}; {taken}", told.message)
+    if !taken.is_empty() {
+        mood.ready = false;
+        mood.busy = true;
+        let taken = taken.join("; ");
+        mood.message = if failure.is_some() {
+            format!("{}; {taken}", mood.message)
         } else {
             taken
         };
     }
-    if !told.notes.is_empty() {
-        told.message = format!("{} ({})", told.message, told.notes.join("; "));
+    if !notes.is_empty() {
+        mood.message = format!("{} ({})", mood.message, notes.join("; "));
     }
-    let phase = if told.stalled && told.phase != "RolledBack" {
+    let phase = if mood.stalled && mood.phase != "RolledBack" {
         "Stalled"
     } else {
-        told.phase
+        mood.phase
     };
     new.phase = Some(phase.to_owned());
     new.last_failure = failure;
     new.observed_generation = app.generation();
-    new.conditions = conditions(app, &told, &reason);
+    new.conditions = conditions(app, &mood, &reason);
     let earlier = draft.keys();
     if let Some(patch) = crate::status::patch(app.object, &app.status, &new) {
         let occurrence = signalbox_common::digest::short_of_json(&patch, 32);
         draft.push(STATUS, &occurrence, patch).after(&earlier);
     }
-    if !told.ready || told.busy || new.next_wake.is_some() {
-        draft.wait(new.next_wake, told.message);
+    if !mood.ready || mood.busy || new.next_wake.is_some() {
+        draft.wait(new.next_wake, mood.message);
     }
 }
 
 fn conditions(
     app: &App<'_>,
-    told: &Told,
+    mood: &Mood,
     reason: &str,
 ) -> Vec<signalbox_crds::condition::Condition> {
     let status = |holds: bool| {
@@ -154,7 +153,7 @@ fn conditions(
             ConditionStatus::False
         }
     };
-    let busy = told.busy && !told.stalled;
+    let busy = mood.busy && !mood.stalled;
     let quiet = |holds: bool, word: &'static str| {
         if holds {
             reason.to_owned()
@@ -162,10 +161,10 @@ fn conditions(
             word.to_owned()
         }
     };
-    let (busy_reason, stalled_reason) = (quiet(busy, "Idle"), quiet(told.stalled, "Progressing"));
+    let (busy_reason, stalled_reason) = (quiet(busy, "Idle"), quiet(mood.stalled, "Progressing"));
     let message = |holds: bool| {
         if holds {
-            told.message.clone()
+            mood.message.clone()
         } else {
             String::new()
         }
@@ -173,9 +172,9 @@ fn conditions(
     let wanted = [
         Wanted {
             type_: READY,
-            status: status(told.ready),
+            status: status(mood.ready),
             reason,
-            message: told.message.clone(),
+            message: mood.message.clone(),
         },
         Wanted {
             type_: RECONCILING,
@@ -185,9 +184,9 @@ fn conditions(
         },
         Wanted {
             type_: STALLED,
-            status: status(told.stalled),
+            status: status(mood.stalled),
             reason: &stalled_reason,
-            message: message(told.stalled),
+            message: message(mood.stalled),
         },
     ];
     merge(&app.status.conditions, &wanted, app.generation(), app.now())

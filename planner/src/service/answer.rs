@@ -168,24 +168,12 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 fn flight_of(seen: &Observation) -> Flight {
-    let trigger = match &seen.cause {
-        Cause::Trigger { trigger } => Some(trigger.id.clone()),
-        Cause::Spec { .. }
-        | Cause::Deletion
-        | Cause::Gone
-        | Cause::Child { .. }
-        | Cause::Link { .. }
-        | Cause::Timer
-        | Cause::Outcome
-        | Cause::Command { .. }
-        | Cause::Resync => None,
-    };
     Flight {
         cluster: seen.cluster.clone(),
         key: seen.key.clone(),
         uid: seen.uid.clone(),
         id: seen.reconcile_id,
-        trigger,
+        trigger: seen.cause.trigger().map(|trigger| trigger.id.clone()),
         cause: seen.cause.label(),
     }
 }

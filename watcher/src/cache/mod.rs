@@ -206,12 +206,6 @@ impl Cache {
             .filter_map(|key| self.children.get(key))
     }
 
-    /// Whether a child of this kind and name is there.
-    #[must_use]
-    pub fn has_child(&self, key: &ChildKey) -> bool {
-        self.children.contains_key(key)
-    }
-
     /// The newest version seen of what has this uid; none: it is not there.
     #[must_use]
     pub fn version_of(&self, uid: &str) -> Option<u64> {

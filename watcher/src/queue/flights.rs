@@ -208,16 +208,6 @@ impl Queue {
         })
     }
 
-    /// When the oldest flight is old enough to be looked for.
-    #[must_use]
-    pub fn look_at(&self) -> Option<At> {
-        let flights = self
-            .airborne
-            .iter()
-            .filter_map(|key| self.entries.get(key)?.flight.as_ref());
-        flights.map(|flight| flight.since + LOOKED_FOR_AFTER).min()
-    }
-
     /// The streams were listed, beginning at `began`: `found` are the flights. Returns those that are lost.
     pub fn listed(&mut self, found: &BTreeSet<ObjectKey>, began: At, now: At) -> Vec<ObjectKey> {
         for key in found {

@@ -50,7 +50,7 @@ pub(super) struct Course {
 }
 
 /// How things stand, for status.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Mood {
     pub(super) phase: &'static str,
     /// Everything that was asked for serves.
