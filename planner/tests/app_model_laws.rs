@@ -251,7 +251,7 @@ fn an_older_revision_is_refused_once_contract_left_it_behind() {
     cluster.drive(None);
     assert_eq!(cluster.status["stable"], stable);
     assert_eq!(cluster.status["rollout"]["state"], "RolledBack");
-    assert_eq!(cluster.events, ["RollbackRefused"]);
+    assert_eq!(cluster.events, ["Promoted", "RollbackRefused"]);
     assert_eq!(cluster.serving(), 2);
 }
 

@@ -1,11 +1,18 @@
 //! The parts as processes: built once, started with an identity of their own, killed when asked.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use serde_json::Value;
 use signalbox_devcluster::{Companion, DevCluster};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::wait::eventually;
 
 /// A part of Signalbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,11 +134,48 @@ impl PartProcess {
         std::fs::read_to_string(self.process.log()).unwrap_or_default()
     }
 
+    /// What it answers on `path` of its health server: the status and the text.
+    ///
+    /// # Panics
+    /// If the health server does not answer within ten seconds: it outlives every dependency.
+    pub async fn answer(&self, path: &str) -> (u16, String) {
+        let limit = Duration::from_secs(10);
+        let address = eventually("the health server is up", limit, || async {
+            listening(&self.log()).ok_or("no line of it in the log")
+        })
+        .await;
+        let asked = tokio::time::timeout(limit, ask(address, path)).await;
+        asked
+            .expect("an answer in time")
+            .expect("a health server that answers")
+    }
+
     /// Resident memory in MiB.
     #[must_use]
     pub fn resident_mib(&self) -> u64 {
         self.process.resident_bytes().unwrap_or(0) / (1024 * 1024)
     }
+}
+
+/// The address that a part told in its log.
+fn listening(log: &str) -> Option<SocketAddr> {
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let mut told = lines.filter(|line: &Value| line["message"] == "serving health and metrics");
+    told.next()?["address"].as_str()?.parse().ok()
+}
+
+async fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: part\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let code = code.ok_or_else(|| std::io::Error::other(format!("no answer: {head}")))?;
+    Ok((code, body.to_owned()))
 }
 
 /// The binary of a part, built by the same cargo and profile as the suite.

@@ -62,9 +62,14 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
         drawing.draft.push(ask.key, &ask.occurrence, ask.action);
     }
     if let Some((occurrence, event)) = course.event {
-        drawing
+        let is_good = !event.warning;
+        let told = drawing
             .draft
             .push("event", &occurrence, Action::EmitEvent(event));
+        if is_good {
+            // Nobody is told of a promotion that did not happen.
+            told.after(&[apply_key(ChildKind::Service, app.name())]);
+        }
     }
     let Drawing {
         mut draft,

@@ -86,7 +86,10 @@ pub async fn run_with(
     let health = Health::new();
     let metrics = Metrics::new("planner");
     let counts = Counts::new(&metrics)?;
-    let check = health.check_with_beat("events", BEAT);
+    let checks = Checks {
+        bus: health.check("bus"),
+        worker: health.check_with_beat("worker", BEAT),
+    };
     // The health server outlives the shutdown, as long as Events are in work.
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
@@ -94,7 +97,7 @@ pub async fn run_with(
     let by = format!("planner/{}", args.instance);
     let desk = Arc::new(Desk::new(bus.clone(), by, counts, shutdown.clone()));
     let free = Arc::new(Semaphore::new(WORKERS));
-    take_events(&bus, &desk, &free, &check, &shutdown).await;
+    take_events(&bus, &desk, &free, &checks, &shutdown).await;
     let all = u32::try_from(WORKERS).unwrap_or(u32::MAX);
     if tokio::time::timeout(GRACE, free.acquire_many(all))
         .await
@@ -105,23 +108,29 @@ pub async fn run_with(
     Ok(())
 }
 
+/// What /readyz tells.
+struct Checks {
+    bus: Check,
+    worker: Check,
+}
+
 /// Fetches as many Events as there are free workers, until `shutdown`.
 async fn take_events(
     bus: &SharedBus,
     desk: &Arc<Desk>,
     free: &Arc<Semaphore>,
-    check: &Check,
+    checks: &Checks,
     shutdown: &CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
-        check.beat();
+        checks.worker.ok();
         let Some(mut permits) = permits(free, shutdown).await else {
             break;
         };
         // Not cut off by the shutdown: what it has been given must not be dropped.
         match bus.fetch(Stream::Events, permits.len(), FETCH_WAIT).await {
             Ok(deliveries) => {
-                check.ok();
+                checks.bus.ok();
                 for delivery in deliveries {
                     let permit = permits.pop();
                     let desk = desk.clone();
@@ -132,7 +141,7 @@ async fn take_events(
                 }
             }
             Err(error) => {
-                check.fail(error.to_string());
+                checks.bus.fail(error.to_string());
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
                     () = shutdown.cancelled() => {}

@@ -112,7 +112,8 @@ impl Brain {
     }
 
     fn begin_look(&mut self, now: At) {
-        if self.look.is_some() || self.phase == Phase::Standby {
+        // A standby looks too, at the states: it is ready only if it could take over.
+        if self.look.is_some() {
             return;
         }
         let arriving = self.phase == Phase::Arriving && self.sources.all_filled(now);

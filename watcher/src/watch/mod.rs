@@ -88,10 +88,10 @@ async fn watch_once(
     tell: &mpsc::Sender<(Source, Told)>,
 ) -> Option<()> {
     let mut stream = pin!(watcher(api, config));
-    let mut failed = false;
+    let (mut failed, mut asking) = (false, false);
     let mut wait = BACKOFF.0;
     loop {
-        let next = if failed {
+        let next = if failed && !asking {
             match tokio::time::timeout(SILENT_IS_WELL, stream.next()).await {
                 Ok(next) => next,
                 Err(_elapsed) => {
@@ -107,7 +107,9 @@ async fn watch_once(
         match next {
             None => return Some(()),
             Some(Ok(event)) => {
-                if failed {
+                // It begins before the server is asked: no sign that it answers.
+                asking = matches!(event, Event::Init);
+                if failed && !asking {
                     (failed, wait) = (false, BACKOFF.0);
                     tell.send((source, Told::Well)).await.ok()?;
                 }
@@ -116,7 +118,7 @@ async fn watch_once(
                 }
             }
             Some(Err(error)) => {
-                failed = true;
+                (failed, asking) = (true, false);
                 tracing::debug!(kind = source.kind(), %error, "watch failed");
                 tell.send((source, Told::Failed(trouble(&error))))
                     .await

@@ -191,6 +191,12 @@ impl Chart<'_, '_> {
             value: Some(format!("{} pods serve", new.available())),
             threshold: Some(format!("{all} pods")),
         });
+        let occurrence = format!("{}/{}", new.hash, rollout.started_at);
+        let note = format!(
+            "revision {} carries everything; revision {stable} drains",
+            new.hash
+        );
+        self.announce(occurrence, false, "Promoted", "Promote", &note);
         let now = self.now();
         self.course.rollout = Some(RolloutStatus {
             state: RolloutState::Promoted,

@@ -168,13 +168,22 @@ impl Chart<'_, '_> {
     }
 
     fn warn(&mut self, occurrence: String, reason: &str, note: &str) {
-        let note = signalbox_crds::condition::clip(note, 1024);
-        let action = "RollBack".to_owned();
+        self.announce(occurrence, true, reason, "RollBack", note);
+    }
+
+    pub(super) fn announce(
+        &mut self,
+        occurrence: String,
+        warning: bool,
+        reason: &str,
+        action: &str,
+        note: &str,
+    ) {
         let event = EmitEvent {
-            warning: true,
+            warning,
             reason: reason.to_owned(),
-            action,
-            note,
+            action: action.to_owned(),
+            note: signalbox_crds::condition::clip(note, 1024),
         };
         self.course.event = Some((occurrence, event));
     }
