@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod bus;
 pub mod fixtures;
+pub mod fleet;
 pub mod objects;
 pub mod parts;
 pub mod shared;

@@ -1,9 +1,16 @@
 //! Reading and changing objects as a user with every right would.
 
+use std::time::Duration;
+
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
+
+use crate::wait::eventually;
+
+/// How long an app may take until it is Ready: never a measure, only an end.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Objects of one namespace.
 #[derive(Clone)]
@@ -104,6 +111,20 @@ impl Objects {
         serde_json::to_value(patched.expect("failed to patch")).expect("an object is JSON")
     }
 
+    /// The app once it is Ready at its newest generation.
+    pub async fn becomes_ready(&self, name: &str) -> Value {
+        self.is_ready("papp", name).await
+    }
+
+    /// The object once it is Ready at its newest generation.
+    pub async fn is_ready(&self, kind: &str, name: &str) -> Value {
+        eventually(&format!("{kind} {name} is Ready"), PATIENCE, || async {
+            let object = self.get(kind, name).await;
+            ready(&object).map(|()| object)
+        })
+        .await
+    }
+
     /// Deletes one object.
     pub async fn delete(&self, kind: &str, name: &str) {
         self.api(kind)
@@ -132,4 +153,11 @@ pub fn ready(object: &Value) -> Result<(), String> {
         object["metadata"]["generation"],
         serde_json::to_string_pretty(&object["status"]).unwrap_or_default()
     ))
+}
+
+/// Hash of the revision that serves.
+#[must_use]
+pub fn stable(app: &Value) -> String {
+    let stable = app["status"]["stable"].as_str();
+    stable.expect("a revision serves").to_owned()
 }

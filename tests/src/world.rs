@@ -30,6 +30,24 @@ pub struct WorldOptions {
     pub postgres: bool,
 }
 
+impl WorldOptions {
+    /// etcd, API server and NATS only.
+    pub const BARE: Self = Self {
+        controllers: false,
+        postgres: false,
+    };
+    /// Pods become ready.
+    pub const PODS: Self = Self {
+        controllers: true,
+        postgres: false,
+    };
+    /// Pods become ready, and there is PostgreSQL.
+    pub const PODS_AND_DATABASES: Self = Self {
+        controllers: true,
+        postgres: true,
+    };
+}
+
 /// A running world.
 pub struct World {
     /// The servers.

@@ -15,27 +15,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signalbox_tests::fixtures::{app, minimal};
-use signalbox_tests::objects::ready;
 use signalbox_tests::silence::falls_silent;
-use signalbox_tests::{Objects, World, WorldOptions, eventually};
+use signalbox_tests::{World, WorldOptions, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 const QUIET: Duration = Duration::from_secs(10);
 
 async fn world(name: &str) -> World {
-    let options = WorldOptions {
-        controllers: true,
-        postgres: false,
-    };
-    World::start(name, options).await
-}
-
-async fn becomes_ready(objects: &Objects, name: &str) -> Value {
-    eventually(&format!("{name} is Ready"), PATIENCE, || async {
-        let app = objects.get("papp", name).await;
-        ready(&app).map(|()| app)
-    })
-    .await
+    World::start(name, WorldOptions::PODS).await
 }
 
 async fn no_loop_follows(world: &World, after: &str) {
@@ -57,7 +44,7 @@ async fn children_that_others_changed_are_repaired_without_a_loop() {
     let objects = world.namespace(&[]).await;
     let document = app(&objects.namespace, "orders", "example/orders:1", EVERYTHING);
     world.apply(&document).await;
-    let current = becomes_ready(&objects, "orders").await;
+    let current = objects.becomes_ready("orders").await;
     let revision = format!("orders-{}", current["status"]["stable"].as_str().unwrap());
     let children = [
         ("service", "orders"),
@@ -93,7 +80,7 @@ async fn children_that_others_changed_are_repaired_without_a_loop() {
         })
         .await;
     }
-    becomes_ready(&objects, "orders").await;
+    objects.becomes_ready("orders").await;
     no_loop_follows(&world, "stripped labels").await;
 
     let ports = json!([{"name": "http", "port": 99, "protocol": "TCP", "targetPort": 8080}]);
@@ -121,7 +108,7 @@ async fn children_that_others_changed_are_repaired_without_a_loop() {
         })
         .await;
     }
-    becomes_ready(&objects, "orders").await;
+    objects.becomes_ready("orders").await;
     no_loop_follows(&world, "a port and a key").await;
 }
 
@@ -134,7 +121,7 @@ async fn a_volume_without_labels_and_foreign_objects_are_named_without_a_loop() 
     let lines = "  storage: { size: 1Gi, mountPath: /data }";
     let document = app(&objects.namespace, "orders", "example/orders:1", lines);
     world.apply(&document).await;
-    becomes_ready(&objects, "orders").await;
+    objects.becomes_ready("orders").await;
     let labels = objects.get("pvc", "orders").await["metadata"]["labels"].clone();
     let bare = json!({"metadata": {"labels": null}});
     objects.patch("pvc", "orders", bare).await;
@@ -193,7 +180,7 @@ metadata: {{ name: {name}, namespace: {namespace} }}
     objects.delete("service", "ports").await;
     objects.delete("pdb", "budget").await;
     for name in ["orders", "ports", "budget"] {
-        becomes_ready(&objects, name).await;
+        objects.becomes_ready(name).await;
     }
     no_loop_follows(&world, "the healing").await;
 }

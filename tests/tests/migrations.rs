@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::objects::ready;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
@@ -32,14 +32,7 @@ const CONTRACT: &str = "
     sql: ALTER TABLE accounts DROP COLUMN name";
 
 async fn world(name: &str) -> World {
-    World::start(
-        name,
-        WorldOptions {
-            controllers: true,
-            postgres: true,
-        },
-    )
-    .await
+    World::start(name, WorldOptions::PODS_AND_DATABASES).await
 }
 
 async fn tenant(world: &World, database: &str) -> (Objects, tokio_postgres::Client) {
@@ -67,14 +60,6 @@ async fn applied(database: &tokio_postgres::Client) -> Vec<(String, i64)> {
         .await
         .unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
-async fn migrated(objects: &Objects, name: &str) -> Value {
-    eventually("the migration is applied", SOON, || async {
-        let object = objects.get("dbm", name).await;
-        ready(&object).map(|()| object)
-    })
-    .await
 }
 
 fn once(versions: &[&str]) -> Vec<(String, i64)> {
@@ -109,7 +94,7 @@ async fn expand_runs_before_the_revision_and_contract_after_its_promotion() {
         ready(&object).map(|()| object)
     })
     .await;
-    let done = migrated(&objects, "schema").await;
+    let done = objects.is_ready("dbm", "schema").await;
     assert_eq!(
         columns(&database).await,
         ["email", "id"],
@@ -159,7 +144,7 @@ async fn a_file_that_fails_stalls_with_the_reason_and_a_fixed_one_heals() {
 
     let good = json!({"spec": {"files": [{"name": "V1__accounts.sql", "phase": "Expand", "sql": "CREATE TABLE accounts (id int)"}]}});
     objects.patch("dbm", "schema", good).await;
-    migrated(&objects, "schema").await;
+    objects.is_ready("dbm", "schema").await;
     assert_eq!(applied(&database).await, once(&["1"]));
 }
 
@@ -188,7 +173,7 @@ async fn exactly_once_whenever_the_executor_dies() {
         })
         .await;
         let mut next = world.part(Part::Executor);
-        migrated(&objects, "schema").await;
+        objects.is_ready("dbm", "schema").await;
         assert_eq!(applied(&database).await, once(&["1", "2"]), "{place}");
         let rows: i64 = database
             .query_one("SELECT count(*) FROM accounts", &[])

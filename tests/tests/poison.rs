@@ -26,22 +26,11 @@ use signalbox_tests::fixtures::minimal;
 use signalbox_tests::objects::condition;
 use signalbox_tests::silence::falls_silent;
 use signalbox_tests::wait::throughout;
-use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, eventually};
+use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, eventually, fleet};
 use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 const QUIET: Duration = Duration::from_secs(10);
-
-fn name(number: usize) -> String {
-    format!("app-{number}")
-}
-
-async fn create(world: &World, objects: &Objects, apps: usize) {
-    let documents: Vec<String> = (0..apps)
-        .map(|n| minimal(&objects.namespace, &name(n), "example/orders:1"))
-        .collect();
-    world.apply(&documents.join("---")).await;
-}
 
 /// Every app but those named has a status of its newest generation and no failure.
 async fn all_well(objects: &Objects, but: &[&str], limit: Duration) {
@@ -69,8 +58,7 @@ async fn updates(objects: &Objects, apps: usize, count: usize, round: &str) -> D
     let started = Instant::now();
     futures::stream::iter(0..count)
         .for_each_concurrent(8, |number| async move {
-            let patch = json!({"spec": {"config": {"ROUND": format!("{round}-{number}")}}});
-            objects.patch("papp", &name(number % apps), patch).await;
+            fleet::update(objects, number % apps, &format!("{round}-{number}")).await;
         })
         .await;
     started.elapsed()
@@ -171,7 +159,7 @@ async fn keep_up(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_kills_its_executor_stalls_its_object_alone() {
-    let world = World::start("killer", WorldOptions::default()).await;
+    let world = World::start("killer", WorldOptions::BARE).await;
     let _watcher = world.part(Part::Watcher);
     let _planner = world.part(Part::Planner);
     let mortal = |world: &World| {
@@ -182,7 +170,7 @@ async fn a_plan_that_kills_its_executor_stalls_its_object_alone() {
     let deaths = AtomicU32::new(0);
     let objects = world.namespace(&[]).await;
     let story = async {
-        create(&world, &objects, 20).await;
+        fleet::create(&world, &objects, 20).await;
         all_well(&objects, &[], PATIENCE).await;
         let stalled_ones = Witness::start(&objects);
         world
@@ -252,13 +240,13 @@ async fn create_wide(objects: &Objects, name: &str, image: &str, bytes: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_planned_is_stalled_with_the_reason_and_alone() {
-    let world = World::start("unplannable", WorldOptions::default()).await;
+    let world = World::start("unplannable", WorldOptions::BARE).await;
     let _watcher = world.part(Part::Watcher);
     let variant = vec![("SIGNALBOX_PLANNER_VARIANT", "defect".into())];
     let mut planner = world.part_with(Part::Planner, &[], variant);
     let _executor = world.part(Part::Executor);
     let objects = world.namespace(&[]).await;
-    create(&world, &objects, 20).await;
+    fleet::create(&world, &objects, 20).await;
     all_well(&objects, &[], PATIENCE).await;
 
     let poison = ["panics", "wide", "heavy"];
@@ -334,12 +322,12 @@ impl Drop for BusyLoops {
 #[tokio::test(flavor = "multi_thread")]
 async fn executors_starved_by_eight_busy_loops_stall_nobody() {
     const APPS: usize = 100;
-    let world = World::start("starved", WorldOptions::default()).await;
+    let world = World::start("starved", WorldOptions::BARE).await;
     let _watcher = world.part(Part::Watcher);
     let _planner = world.part(Part::Planner);
     let _executors = [world.part(Part::Executor), world.part(Part::Executor)];
     let objects = world.namespace(&[]).await;
-    create(&world, &objects, APPS).await;
+    fleet::create(&world, &objects, APPS).await;
     all_well(&objects, &[], PATIENCE).await;
     let stalled_ones = Witness::start(&objects);
     let busy = BusyLoops::start(8);

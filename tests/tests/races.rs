@@ -310,11 +310,7 @@ async fn rounds(world: &World, lane: &Lane) -> Vec<(Order, End)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_racing_contract_never_serves_without_its_column() {
-    let options = WorldOptions {
-        controllers: true,
-        postgres: true,
-    };
-    let world = World::start("races", options).await;
+    let world = World::start("races", WorldOptions::PODS_AND_DATABASES).await;
     let _parts = world.parts();
     let mut lanes = Vec::new();
     for number in 0..LANES {

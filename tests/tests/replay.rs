@@ -19,9 +19,9 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use signalbox_common::bus::rights::Role;
 use signalbox_common::subject::{Stream, parse_ledger};
-use signalbox_tests::fixtures::{app, database_secret, migration, minimal};
+use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::objects::ready;
-use signalbox_tests::{Objects, World, WorldOptions, eventually};
+use signalbox_tests::{Objects, World, WorldOptions, eventually, fleet};
 
 const PATIENCE: Duration = Duration::from_mins(3);
 const APPS: usize = 60;
@@ -35,29 +35,14 @@ const FILES: &str = "  - name: V1__accounts.sql
     phase: Contract
     sql: ALTER TABLE accounts DROP COLUMN name";
 
-fn name(number: usize) -> String {
-    format!("app-{number}")
-}
-
 /// 60 apps, each changed 20 times, as fast as the API server takes it.
 async fn storm(world: &World, objects: &Objects) {
-    let documents: Vec<String> = (0..APPS)
-        .map(|n| minimal(&objects.namespace, &name(n), "example/orders:1"))
-        .collect();
-    world.apply(&documents.join("---")).await;
+    fleet::create(world, objects, APPS).await;
     futures::stream::iter(0..APPS * UPDATES)
         .for_each_concurrent(16, |number| async move {
-            let patch = json!({"spec": {"config": {"ROUND": format!("{}", number / APPS)}}});
-            objects.patch("papp", &name(number % APPS), patch).await;
+            fleet::update(objects, number % APPS, &(number / APPS).to_string()).await;
         })
         .await;
-}
-
-async fn is_ready(objects: &Objects, kind: &str, name: &str) {
-    eventually(&format!("{kind} {name} is Ready"), PATIENCE, || async {
-        ready(&objects.get(kind, name).await)
-    })
-    .await;
 }
 
 /// A migrated app goes through a canary to its next image.
@@ -73,11 +58,11 @@ async fn rollout(world: &World) {
     world
         .apply(&app(space, "orders", "example/orders:1", lines))
         .await;
-    is_ready(&objects, "papp", "orders").await;
+    objects.becomes_ready("orders").await;
     let next = json!({"spec": {"image": "example/orders:2"}});
     objects.patch("papp", "orders", next).await;
-    is_ready(&objects, "papp", "orders").await;
-    is_ready(&objects, "dbm", "schema").await;
+    objects.becomes_ready("orders").await;
+    objects.is_ready("dbm", "schema").await;
 }
 
 async fn settled(world: &World, objects: &Objects) {
@@ -146,11 +131,7 @@ fn claims_a_file(plan: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_the_same_and_a_changed_rule_differs_for_exactly_its_plans() {
-    let options = WorldOptions {
-        controllers: true,
-        postgres: true,
-    };
-    let world = World::start("replay", options).await;
+    let world = World::start("replay", WorldOptions::PODS_AND_DATABASES).await;
     let mut parts = world.parts();
     let objects = world.namespace(&[]).await;
     tokio::join!(storm(&world, &objects), rollout(&world));

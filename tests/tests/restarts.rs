@@ -24,19 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const QUIET: Duration = Duration::from_secs(10);
 
 async fn world(name: &str) -> World {
-    let options = WorldOptions {
-        controllers: true,
-        postgres: false,
-    };
-    World::start(name, options).await
-}
-
-async fn becomes_ready(objects: &Objects, name: &str) -> Value {
-    eventually(&format!("{name} is Ready"), PATIENCE, || async {
-        let app = objects.get("papp", name).await;
-        ready(&app).map(|()| app)
-    })
-    .await
+    World::start(name, WorldOptions::PODS).await
 }
 
 /// No flight is open: what was to be done is done.
@@ -118,7 +106,7 @@ async fn scale_and_pause_with_a_rotated_secret_restart_no_pod() {
             lines,
         ))
         .await;
-    let before = becomes_ready(&objects, "orders").await;
+    let before = objects.becomes_ready("orders").await;
     let two = pods_are(&objects, 2).await;
     let template = templates(&objects).await;
     let epoch = before["status"]["references"]["epoch"].as_i64();
@@ -126,7 +114,7 @@ async fn scale_and_pause_with_a_rotated_secret_restart_no_pod() {
 
     world.apply(&secret(&objects.namespace, "second")).await;
     scale(&world, &objects, "4").await;
-    becomes_ready(&objects, "orders").await;
+    objects.becomes_ready("orders").await;
     let four = pods_are(&objects, 4).await;
     assert!(two.is_subset(&four), "{two:?} {four:?}");
 
@@ -151,7 +139,7 @@ async fn scale_and_pause_with_a_rotated_secret_restart_no_pod() {
     }
 
     scale(&world, &objects, "3").await;
-    becomes_ready(&objects, "orders").await;
+    objects.becomes_ready("orders").await;
     let three = pods_are(&objects, 3).await;
     assert!(three.is_subset(&four), "{three:?} {four:?}");
     throughout("nothing follows", QUIET, || async {
@@ -232,7 +220,7 @@ async fn a_build_with_a_changed_renderer_restarts_no_pod() {
         .collect();
     world.apply(&documents.join("---")).await;
     for name in &names {
-        becomes_ready(&objects, name).await;
+        objects.becomes_ready(name).await;
     }
     idle(&world).await;
     let (old_pods, old_templates) = (pods(&objects).await, templates(&objects).await);
@@ -244,7 +232,7 @@ async fn a_build_with_a_changed_renderer_restarts_no_pod() {
     // A new app is built by the new renderer; once it is there, the new planner is at work.
     let fresh = minimal(&objects.namespace, "fresh", "example/orders:1");
     world.apply(&fresh).await;
-    let app = becomes_ready(&objects, "fresh").await;
+    let app = objects.becomes_ready("fresh").await;
     let revision = app["status"]["stable"].as_str().unwrap();
     let fresh = format!("fresh-{revision}");
     let built = objects.get("deployment", &fresh).await;
@@ -275,7 +263,7 @@ async fn a_build_with_a_changed_renderer_restarts_no_pod() {
     .await;
     let two = json!({"spec": {"replicas": 2}});
     objects.patch("papp", "app-1", two).await;
-    becomes_ready(&objects, "app-1").await;
+    objects.becomes_ready("app-1").await;
     let now = templates(&objects).await;
     for (name, template) in &old_templates {
         assert_eq!(now.get(name), Some(template), "{name}");

@@ -15,67 +15,17 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use serde_json::json;
-use signalbox_tests::fixtures::minimal;
-use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
+use signalbox_tests::{Objects, Part, World, WorldOptions, fleet};
 
 const PATIENCE: Duration = Duration::from_mins(3);
-
-fn name(number: usize) -> String {
-    format!("app-{number}")
-}
-
-async fn create(world: &World, objects: &Objects, apps: usize) {
-    let documents: Vec<String> = (0..apps)
-        .map(|n| minimal(&objects.namespace, &name(n), "example/orders:1"))
-        .collect();
-    for chunk in documents.chunks(100) {
-        world.apply(&chunk.join("---")).await;
-    }
-}
-
-/// Every app's status has its newest generation, and no flight is open.
-async fn settled(world: &World, objects: &Objects) {
-    let bus = world.bus().await;
-    eventually(
-        "every app at its newest generation, nothing in flight",
-        PATIENCE,
-        || async {
-            let apps = objects.list("papp").await;
-            let behind: Vec<_> = apps
-                .iter()
-                .filter(|a| a["status"]["observedGeneration"] != a["metadata"]["generation"])
-                .map(|a| {
-                    format!(
-                        "{} {} {}",
-                        a["metadata"]["name"],
-                        a["metadata"]["generation"],
-                        a["status"]["observedGeneration"]
-                    )
-                })
-                .collect();
-            let open = bus.open().await;
-            if behind.is_empty() && open == 0 {
-                return Ok(());
-            }
-            Err(format!(
-                "{} behind, {open} open: {:?}",
-                behind.len(),
-                behind.first()
-            ))
-        },
-    )
-    .await;
-}
 
 /// 10,000 updates round the apps, as fast as the API server takes them.
 async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
     let started = Instant::now();
     futures::stream::iter(0..updates)
         .for_each_concurrent(apps.min(16), |number| async move {
-            let round = number / apps;
-            let patch = json!({"spec": {"config": {"ROUND": format!("{round}"), "NUMBER": format!("{number}")}}});
-            objects.patch("papp", &name(number % apps), patch).await;
+            // No two are the same, and each app is changed in turn.
+            fleet::update(objects, number % apps, &number.to_string()).await;
         })
         .await;
     started.elapsed()
@@ -86,7 +36,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
     let _alone = ALONE.lock().await;
-    let world = World::start(&format!("storm-{apps}"), WorldOptions::default()).await;
+    let world = World::start(&format!("storm-{apps}"), WorldOptions::BARE).await;
     let _watchers: Vec<_> = watchers
         .iter()
         .map(|arguments| world.part_with(Part::Watcher, arguments, Vec::new()))
@@ -94,15 +44,15 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     let _planner = world.part(Part::Planner);
     let _executor = world.part(Part::Executor);
     let objects = world.namespace(&[]).await;
-    create(&world, &objects, apps).await;
-    settled(&world, &objects).await;
+    fleet::create(&world, &objects, apps).await;
+    fleet::settles(&world, &objects, PATIENCE).await;
 
     let audit = world.audit();
     let mark = audit.mark();
     let sampler = world.bus().await.sample();
     let took = storm(&objects, apps, updates).await;
     let quiet = Instant::now();
-    settled(&world, &objects).await;
+    fleet::settles(&world, &objects, PATIENCE).await;
     let after = quiet.elapsed();
     let peak = sampler.finish().await;
     let writes = audit.writes_since(mark);

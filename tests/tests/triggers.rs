@@ -101,14 +101,7 @@ fn assert_answer(answer: &Value, result: &str, why: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_changes_the_image_of_one_app_once() {
-    let world = World::start(
-        "triggers",
-        WorldOptions {
-            controllers: true,
-            postgres: false,
-        },
-    )
-    .await;
+    let world = World::start("triggers", WorldOptions::PODS).await;
     let _parts = world.parts();
     let objects = world.namespace(&[]).await;
     let lines = "  rollout: { drainSeconds: 0 }";

@@ -88,14 +88,7 @@ impl Case {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_change_costs_exactly_these_writes() {
-    let world = World::start(
-        "writes",
-        WorldOptions {
-            controllers: true,
-            postgres: false,
-        },
-    )
-    .await;
+    let world = World::start("writes", WorldOptions::PODS).await;
     let _parts = world.parts();
     let objects = world.namespace(&[]).await;
     let mut case = Case {
@@ -153,6 +146,7 @@ async fn each_change_costs_exactly_these_writes() {
     assert_eq!(
         updated.writes,
         [
+            "create events orders",
             "patch configmaps orders-B",
             "patch deployments orders-B",
             "patch services orders",
@@ -170,6 +164,7 @@ async fn each_change_costs_exactly_these_writes() {
     assert_eq!(
         configured.writes,
         [
+            "create events orders",
             "patch configmaps orders-C",
             "patch deployments orders-C",
             "patch services orders",

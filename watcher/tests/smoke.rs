@@ -6,7 +6,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,8 @@ struct Bench {
     bus: SharedBus,
     /// Events that the stand-in has answered, in order.
     seen: Arc<Mutex<Vec<Event>>>,
-    /// The stand-in answers.
-    answers: Arc<AtomicBool>,
+    /// Held by the stand-in while it fetches and answers.
+    answering: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Watcher {
@@ -78,12 +77,12 @@ impl Bench {
             cluster,
             bus,
             seen: Arc::default(),
-            answers: Arc::new(AtomicBool::new(true)),
+            answering: Arc::default(),
         };
         tokio::spawn(stand_in(
             bench.bus.clone(),
             bench.seen.clone(),
-            bench.answers.clone(),
+            bench.answering.clone(),
         ));
         bench
     }
@@ -167,12 +166,13 @@ fn is(name: &str, cause: &str) -> impl Fn(&Event) -> bool {
 }
 
 /// Answers every Event as planner and executor would, if there were nothing to do.
-async fn stand_in(bus: SharedBus, seen: Arc<Mutex<Vec<Event>>>, answers: Arc<AtomicBool>) {
+async fn stand_in(
+    bus: SharedBus,
+    seen: Arc<Mutex<Vec<Event>>>,
+    answering: Arc<tokio::sync::Mutex<()>>,
+) {
     loop {
-        if !answers.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        }
+        let _answering = answering.lock().await;
         let Ok(taken) = bus
             .fetch(Stream::Events, 10, Duration::from_millis(200))
             .await
@@ -311,10 +311,8 @@ async fn triggers_are_answered(bench: &Bench) {
 }
 
 async fn the_backlog_is_bounded(bench: &Bench) {
-    bench.answers.store(false, Ordering::SeqCst);
+    let nobody_answers = bench.answering.lock().await;
     let mark = bench.mark();
-    // The stand-in may still hold a fetch that takes what comes first.
-    tokio::time::sleep(Duration::from_millis(250)).await;
     let names: Vec<String> = (0..60).map(|name| format!("many-{name}")).collect();
     let all: String = names.iter().map(|name| app(name, "web:1")).collect();
     bench.cluster.apply(&all).await.unwrap();
@@ -326,7 +324,7 @@ async fn the_backlog_is_bounded(bench: &Bench) {
         most = most.max(now);
         assert!(begun.elapsed() < LIMIT, "only {most} flights");
     }
-    bench.answers.store(true, Ordering::SeqCst);
+    drop(nobody_answers);
     for name in &names {
         bench.event(mark, name, is(name, "spec")).await;
     }
