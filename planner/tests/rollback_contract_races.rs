@@ -384,7 +384,7 @@ fn without_a_rollback_the_column_goes_and_the_new_revision_stays() {
     assert_eq!(race.app.status["rollout"]["state"], "Completed");
     race.undo();
     race.drive();
-    assert_eq!(race.app.events, ["RollbackRefused"]);
+    assert_eq!(race.app.warnings, ["RollbackRefused"]);
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn what_contract_left_behind_is_refused_from_any_later_revision() {
     assert_ne!(race.app.status["stable"], second);
     race.undo();
     race.drive();
-    assert_eq!(race.app.events, ["RollbackRefused"]);
+    assert_eq!(race.app.warnings, ["RollbackRefused"]);
     race.wants("example/orders:2");
     race.drive();
     assert_eq!(
@@ -449,7 +449,7 @@ fn in_every_order_the_old_revision_has_its_column_or_is_refused() {
                     back += 1;
                 } else {
                     assert!(race.dropped(), "{status}");
-                    assert_eq!(race.app.events, ["RollbackRefused"]);
+                    assert_eq!(race.app.warnings, ["RollbackRefused"]);
                     refused += 1;
                 }
                 assert_eq!(race.app.serving(), 2, "{status}");

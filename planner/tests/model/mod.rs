@@ -42,7 +42,10 @@ pub struct Cluster {
     pub gone: bool,
     pub children: BTreeMap<(String, String), LiveObject>,
     pub linked: Vec<LiveObject>,
-    pub events: Vec<String>,
+    /// Reasons of Events of type Warning.
+    pub warnings: Vec<String>,
+    /// What Events of type Normal tell: promotions.
+    pub promoted: Vec<String>,
     /// Pods that must serve: what the users had and still want.
     floor: i64,
     pub writes: usize,
@@ -62,7 +65,8 @@ impl Cluster {
             gone: false,
             children: BTreeMap::new(),
             linked: Vec::new(),
-            events: Vec::new(),
+            warnings: Vec::new(),
+            promoted: Vec::new(),
             floor: 0,
             writes: 0,
         }
@@ -269,7 +273,11 @@ impl Cluster {
                 self.finalizers.clone_from(&change.finalizers);
                 self.gone = self.finalizers.is_empty();
             }
-            Action::EmitEvent(event) => self.events.push(event.reason.clone()),
+            Action::EmitEvent(event) if event.warning => self.warnings.push(event.reason.clone()),
+            Action::EmitEvent(event) => {
+                assert_eq!(event.reason, "Promoted");
+                self.promoted.push(event.note.clone());
+            }
             other => panic!("{other:?}"),
         }
     }
