@@ -147,7 +147,7 @@ fn executor() -> Vec<Rule> {
         "coordination.k8s.io",
         "leases",
         None,
-        &["get", "create", "update", "delete"],
+        &["get", "create", "patch", "delete"],
     ));
     rules.push(rule("events.k8s.io", "events", None, &["create"]));
     rules

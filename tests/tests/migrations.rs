@@ -184,3 +184,30 @@ async fn exactly_once_whenever_the_executor_dies() {
         next.terminate().await;
     }
 }
+
+/// A regression test: renewals of a step's Lease were forbidden, so that whatever took longer was cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_runs_longer_than_its_lease_is_applied_at_the_first_attempt() {
+    let world = world("slow-file").await;
+    let _parts = world.parts();
+    let (objects, database) = tenant(&world, "slow").await;
+    let file = "  - name: V1__slow.sql
+    sql: |
+      CREATE TABLE accounts (id int PRIMARY KEY);
+      SELECT pg_sleep(15);";
+    world
+        .apply(&migration(&objects.namespace, "schema", None, file))
+        .await;
+    objects.is_ready("dbm", "schema").await;
+    assert_eq!(applied(&database).await, once(&["1"]));
+    let failed = "SELECT error_message FROM signalbox.attempts";
+    let failed = database.query(failed, &[]).await.unwrap();
+    assert!(failed.is_empty(), "{failed:?}");
+    // Each attempt takes the history over under an epoch of its own.
+    let epoch: i64 = database
+        .query_one("SELECT epoch FROM signalbox.lease", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(epoch, 1);
+}
