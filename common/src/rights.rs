@@ -90,6 +90,7 @@ pub struct Rule {
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
+const WATCH: &[&str] = &["list", "watch"];
 
 const fn rule(
     group: &'static str,
@@ -108,27 +109,24 @@ const fn rule(
 fn watcher() -> Vec<Rule> {
     let kinds = Kind::ALL
         .into_iter()
-        .map(|kind| rule(GROUP, kind.plural(), None, READ));
+        .map(|kind| rule(GROUP, kind.plural(), None, WATCH));
     let children = ChildKind::ALL
         .into_iter()
-        .map(|kind| rule(kind.group(), kind.plural(), None, READ));
+        .map(|kind| rule(kind.group(), kind.plural(), None, WATCH));
     kinds
         .chain(children)
-        .chain([rule("coordination.k8s.io", "leases", None, READ)])
+        .chain([rule("coordination.k8s.io", "leases", None, WATCH)])
         .collect()
 }
 
+/// Reads are of whole objects: behind a conflict, a lost answer or a guard. An apply that creates needs
+/// `create` too; a replacement is an `update`.
 fn executor() -> Vec<Rule> {
     const CHILD: &[&str] = &["get", "create", "patch", "update", "delete"];
     let mut rules = Vec::new();
     for kind in Kind::ALL {
         rules.push(rule(GROUP, kind.plural(), None, &["get", "patch"]));
-        rules.push(rule(
-            GROUP,
-            kind.plural(),
-            Some("status"),
-            &["get", "patch"],
-        ));
+        rules.push(rule(GROUP, kind.plural(), Some("status"), &["patch"]));
         // Where the cluster asks for it before somebody may set a blocking owner reference.
         rules.push(rule(GROUP, kind.plural(), Some("finalizers"), &["update"]));
     }
@@ -137,12 +135,7 @@ fn executor() -> Vec<Rule> {
             .into_iter()
             .map(|kind| rule(kind.group(), kind.plural(), None, CHILD)),
     );
-    rules.push(rule(
-        "apps",
-        "deployments",
-        Some("scale"),
-        &["get", "update", "patch"],
-    ));
+    rules.push(rule("apps", "deployments", Some("scale"), &["update"]));
     rules.push(rule(
         "coordination.k8s.io",
         "leases",
@@ -153,18 +146,16 @@ fn executor() -> Vec<Rule> {
     rules
 }
 
+/// What the command line draws.
 fn reader() -> Vec<Rule> {
     let kinds = Kind::ALL
         .into_iter()
         .map(|kind| rule(GROUP, kind.plural(), None, READ));
-    let children = ChildKind::ALL
-        .into_iter()
-        .filter(|kind| *kind != ChildKind::ConfigMap)
-        .map(|kind| rule(kind.group(), kind.plural(), None, READ));
-    kinds
-        .chain(children)
-        .chain([rule("", "pods", None, READ)])
-        .collect()
+    let drawn = [
+        rule("apps", "deployments", None, WATCH),
+        rule("", "pods", None, WATCH),
+    ];
+    kinds.chain(drawn).collect()
 }
 
 /// Namespace, service accounts, roles and bindings: the content of deploy/generated/rbac.yaml.
@@ -312,7 +303,10 @@ mod tests {
     fn only_the_executor_writes_besides_the_watchers_own_lease() {
         for component in [Component::Watcher, Component::Planner, Component::Reader] {
             assert!(
-                component.rules().iter().all(|rule| rule.verbs == READ),
+                component
+                    .rules()
+                    .iter()
+                    .all(|rule| [READ, WATCH].contains(&rule.verbs)),
                 "{component:?}"
             );
         }

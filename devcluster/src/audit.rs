@@ -1,7 +1,7 @@
 //! The audit policy of the API server.
 //!
 //! Decides what the audit log holds: every request of the parts under test, with bodies of writes.
-//! Never logs what the control plane reads for itself, nor leases: they would bury the rest.
+//! Never logs what the control plane reads for itself, nor its leases: they would bury the rest.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,6 +14,9 @@ rules:
 - level: None
   users: ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kwok"]
   verbs: [get, list, watch]
+- level: Metadata
+  userGroups: ["system:serviceaccounts"]
+  resources: [{ group: coordination.k8s.io, resources: [leases] }]
 - level: None
   resources: [{ group: coordination.k8s.io, resources: [leases] }]
 - level: None

@@ -62,6 +62,8 @@ pub(crate) fn api_server(
         .arg("--max-mutating-requests-inflight=1500")
         .arg("--allow-privileged=true")
         .arg("--profiling=false")
+        // Some clusters have it: who sets a blocking owner reference needs a right on the owner's finalizers.
+        .arg("--enable-admission-plugins=OwnerReferencesPermissionEnforcement")
         // Else an orderly end waits for the watches of clients that stay.
         .arg("--shutdown-watch-termination-grace-period=1s")
         .arg(with("--tls-cert-file=", &credentials.serving_certificate))

@@ -1,5 +1,6 @@
 //! Who wrote what: the API server's own audit log.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -68,6 +69,41 @@ impl Audit {
             .map(|w| format!("{} {} {}", w.verb, w.resource, w.name))
             .collect()
     }
+}
+
+/// A right as the API server was asked for it: verb and `group/resource[/subresource]`.
+pub type Right = (String, String);
+
+impl Audit {
+    /// The rights that `user` has used since the log began.
+    ///
+    /// # Panics
+    /// If the user was refused one: it is asked for without being granted.
+    #[must_use]
+    pub fn rights_of(&self, user: &str) -> BTreeSet<Right> {
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let entries = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let own = entries.filter(|entry| entry["user"]["username"] == user);
+        own.flat_map(|entry| used(&entry)).collect()
+    }
+}
+
+fn used(entry: &Value) -> Vec<Right> {
+    let target = &entry["objectRef"];
+    let Some(resource) = target["resource"].as_str() else {
+        return Vec::new();
+    };
+    let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
+    assert_ne!(code, 403, "refused: {entry}");
+    let group = target["apiGroup"].as_str().unwrap_or_default();
+    let sub = target["subresource"].as_str().map(|sub| format!("/{sub}"));
+    let resource = format!("{group}/{resource}{}", sub.unwrap_or_default());
+    let verb = entry["verb"].as_str().unwrap_or_default().to_owned();
+    // An apply that creates is asked for as a patch, and needs the right to create as well.
+    let created = (verb == "patch" && code == 201).then(|| ("create".to_owned(), resource.clone()));
+    [(verb, resource)].into_iter().chain(created).collect()
 }
 
 fn write(entry: &Value) -> Option<Write> {

@@ -256,6 +256,18 @@ impl World {
         self.program("signalbox", arguments).await
     }
 
+    /// Runs the command line with the reader's own rights at the API server too.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn signalbox_as_reader(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let reader = self.cluster.kubeconfig(&Component::Reader.user());
+        let reader = reader.expect("the reader has an identity");
+        let kubeconfig = reader.to_string_lossy();
+        let own = ["--kubeconfig", &kubeconfig];
+        self.program("signalbox", &[arguments, &own].concat()).await
+    }
+
     /// Runs a program of the workspace as [`Self::signalbox`] does.
     ///
     /// # Panics
