@@ -7,5 +7,9 @@ use jiff::Timestamp;
 /// The time.
 #[must_use]
 pub fn now() -> Timestamp {
+    #[cfg(feature = "simulation")]
+    if let Some(now) = crate::part::now() {
+        return now;
+    }
     Timestamp::now()
 }

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::class::{Classify, ErrorClass};
 use crate::metrics::Metrics;
+use crate::part;
 
 /// The checks of a part; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -177,6 +179,11 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<SocketAddr, ServeError> {
+    // Nobody asks there.
+    #[cfg(feature = "simulation")]
+    if part::is_simulated() {
+        return Ok(address);
+    }
     let failed = |source| ServeError { address, source };
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -188,7 +195,7 @@ pub async fn serve(
         .route("/healthz", get(async move || answer(live.liveness())))
         .route("/readyz", get(async move || answer(ready.readiness())))
         .route("/metrics", get(async move || metrics.encode()));
-    tokio::spawn(async move {
+    part::spawn(async move {
         let served =
             axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
         if let Err(error) = served.await {

@@ -4,7 +4,9 @@
 //! whether a request may be sent; never sends one, and never judges an answer itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Failures in a row after which the breaker opens.
 const THRESHOLD: u32 = 10;

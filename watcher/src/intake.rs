@@ -37,6 +37,7 @@ pub(crate) async fn take(
             continue;
         }
         let fetched = tokio::select! {
+            biased;
             fetched = bus.fetch(Stream::Triggers, MAX, FETCH) => fetched,
             changed = active.changed() => match changed {
                 Ok(()) => continue,

@@ -3,14 +3,15 @@
 //! Decides who sends Events. Efficiency, never safety: two leaders at once are harmless. This is the only
 //! thing that the watcher writes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
+use signalbox_common::clock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Name of the Lease.
@@ -58,6 +59,7 @@ pub(crate) async fn lead(
         });
         let wait = if leads { EVERY } else { LOOK_EVERY };
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => {}
             () = shutdown.cancelled() => {}
         }
@@ -136,7 +138,7 @@ impl Candidate {
     }
 
     fn taken(&self, mut lease: Lease, anew: bool) -> Lease {
-        let now = MicroTime(Timestamp::now());
+        let now = MicroTime(clock::now());
         lease.metadata.name = Some(NAME.to_owned());
         lease.metadata.managed_fields = None;
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
@@ -161,7 +163,7 @@ impl Candidate {
         }
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = None;
-            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            spec.renew_time = Some(MicroTime(clock::now()));
         }
         self.api
             .replace(NAME, &PostParams::default(), &lease)

@@ -18,4 +18,4 @@ mod sources;
 mod triggers;
 pub mod watch;
 
-pub use run::{Args, RunError, run};
+pub use run::{Args, RunError, run, run_with};

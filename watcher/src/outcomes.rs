@@ -46,6 +46,7 @@ pub(crate) async fn drain(
             continue;
         }
         let fetched = tokio::select! {
+            biased;
             fetched = bus.fetch(Stream::Outcomes, WINDOW, FETCH) => fetched,
             changed = leading.changed() => match changed {
                 // What an abandoned fetch was given comes again after the ack wait.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::bus::{BusError, SharedBus};
@@ -12,7 +13,7 @@ use signalbox_common::config::CommonArgs;
 use signalbox_common::health::{self, Health, ServeError};
 use signalbox_common::kube_client::{self, KubeClientError};
 use signalbox_common::metrics::{Metrics, MetricsError};
-use signalbox_common::record;
+use signalbox_common::{part, record};
 use signalbox_crds::names::OPERATOR_NAMESPACE;
 use tokio::sync::{Notify, mpsc, watch as cell};
 use tokio::task::JoinSet;
@@ -77,13 +78,19 @@ impl Classify for RunError {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError> {
     record::set_source("watcher", &args.common.instance);
     let bus = JetStreamBus::connect(&args.common, Role::Watcher).await?;
-    run_on(args, bus, shutdown).await
-}
-
-/// The same on a given bus.
-async fn run_on(args: Args, bus: SharedBus, shutdown: CancellationToken) -> Result<(), RunError> {
     let watches = kube_client::watch_client(&args.common).await?;
     let client = kube_client::client(&args.common).await?;
+    run_with(args, bus, watches, client, shutdown).await
+}
+
+/// The same with a bus and clients that are there already: one for watches, one for requests that end.
+pub async fn run_with(
+    args: Args,
+    bus: SharedBus,
+    watches: Client,
+    client: Client,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let (health, metrics) = (Health::new(), Metrics::new("watcher"));
     let meters = Meters::new(&metrics)?;
     health::serve(
@@ -107,7 +114,7 @@ async fn run_on(args: Args, bus: SharedBus, shutdown: CancellationToken) -> Resu
             ending.clone(),
         )
     });
-    let leader = tokio::spawn(async move {
+    let leader = part::spawn(async move {
         if let Some(leader) = leader {
             leader.await;
         }
@@ -118,23 +125,19 @@ async fn run_on(args: Args, bus: SharedBus, shutdown: CancellationToken) -> Resu
     for source in Source::all() {
         let notify = Arc::new(Notify::new());
         again.insert(source, notify.clone());
-        tasks.spawn(watch::watch(watches.clone(), source, told.clone(), notify));
+        let watching = watch::watch(watches.clone(), source, told.clone(), notify);
+        tasks.spawn(part::own(watching));
     }
     let (tell, ears_outcomes) = mpsc::channel(64);
     let check = health.check("outcomes");
     let cluster = args.common.cluster.clone();
-    tasks.spawn(outcomes::drain(
-        bus.clone(),
-        cluster.clone(),
-        leading.clone(),
-        tell,
-        check,
-    ));
+    let draining = outcomes::drain(bus.clone(), cluster.clone(), leading.clone(), tell, check);
+    tasks.spawn(part::own(draining));
     let (active, is_active) = cell::channel(false);
     let (tell, ears_triggers) = mpsc::channel(16);
-    tasks.spawn(intake::take(bus.clone(), is_active, tell));
+    tasks.spawn(part::own(intake::take(bus.clone(), is_active, tell)));
     let (tell, ears_inventories) = mpsc::channel(1);
-    tasks.spawn(compare::compare(client, tell));
+    tasks.spawn(part::own(compare::compare(client, tell)));
 
     let means = Means {
         bus,
@@ -153,8 +156,9 @@ async fn run_on(args: Args, bus: SharedBus, shutdown: CancellationToken) -> Resu
         inventories: ears_inventories,
         leading,
     };
-    let mut brain = tokio::spawn(Brain::new(means).run(ears, ending.clone()));
+    let mut brain = part::spawn(Brain::new(means).run(ears, ending.clone()));
     let ended = tokio::select! {
+        biased;
         ended = &mut brain => ended.map_err(|error| RunError::Task(error.to_string())),
         Some(ended) = tasks.join_next() => {
             // They end when the loop stops listening; before that none ever does.

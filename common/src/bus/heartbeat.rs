@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{IN_PROGRESS_EVERY, LOST_AFTER};
@@ -80,19 +81,16 @@ pub fn hold_with(acker: Arc<dyn Acker>, every: Duration, lost_after: Duration) -
         lost: CancellationToken::new(),
     };
     let (stop, lost) = (hold.stop.clone(), hold.lost.clone());
-    match io_thread::handle() {
-        Ok(handle) => {
-            handle.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = beat(acker, every, &pulse) => lost.cancel(),
-                }
-            });
+    let kept = io_thread::spawn(async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = beat(acker, every, &pulse) => lost.cancel(),
         }
-        Err(error) => {
-            tracing::error!(%error, "failed to start the bus thread");
-            lost.cancel();
-        }
+    });
+    if let Err(error) = kept {
+        tracing::error!(%error, "failed to start the bus thread");
+        hold.lost.cancel();
     }
     hold
 }

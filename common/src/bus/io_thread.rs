@@ -10,6 +10,17 @@ use tokio::runtime::{Builder, Handle};
 
 static THREAD: OnceLock<Handle> = OnceLock::new();
 
+/// Runs a task there; in a simulation, which has one thread, as any other task of the part.
+pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    #[cfg(feature = "simulation")]
+    if crate::part::is_simulated() {
+        crate::part::spawn(task);
+        return Ok(());
+    }
+    handle()?.spawn(task);
+    Ok(())
+}
+
 /// The runtime of the thread; started at the first call, it lives as long as the process.
 pub(super) fn handle() -> io::Result<Handle> {
     if let Some(handle) = THREAD.get() {

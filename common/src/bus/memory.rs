@@ -124,6 +124,7 @@ impl MemoryBus {
             }
             let wake = again.map_or(until, |again| again.min(until));
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep_until(wake) => {}
             }

@@ -6,12 +6,13 @@
 pub(crate) mod target;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Request};
 use kube::client::Body;
 use serde_json::Value;
 use signalbox_common::class::ErrorClass;
+use tokio::time::Instant;
 
 pub(crate) use target::Target;
 

@@ -19,6 +19,7 @@ use serde_json::Value;
 use signalbox_common::class::ErrorClass;
 use signalbox_common::clock;
 use signalbox_common::id::StepId;
+use signalbox_common::part;
 use signalbox_common::wire::action::{CancelStep, ClaimStep, ResolveReferences, ResolveSource};
 use signalbox_common::wire::outcome::{ActionResult, Written};
 use tokio_util::sync::CancellationToken;
@@ -121,7 +122,7 @@ impl LongWork {
             cancel,
             place,
         };
-        tokio::spawn(work::run(claimed));
+        part::spawn(work::run(claimed));
         Ok(Applied {
             result: ActionResult::Running,
             written: vec![written],

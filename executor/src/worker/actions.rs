@@ -4,12 +4,13 @@
 //! nothing else's.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use signalbox_common::class::ErrorClass;
+use signalbox_common::part;
 use signalbox_common::wire::outcome::{ActionReport, ActionResult, Written};
 use signalbox_common::wire::plan::PlannedAction;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::schedule::Schedule;
@@ -72,7 +73,7 @@ pub(super) async fn run(
                     action.clone(),
                     place,
                 );
-                running.spawn(one.in_current_span());
+                running.spawn(part::own(one.in_current_span()));
             }
         }
         match running.join_next().await {
@@ -126,7 +127,7 @@ async fn caught(
     task: impl Future<Output = Result<Applied, ActionError>> + Send + 'static,
     metrics: &ExecutorMetrics,
 ) -> Result<Applied, ActionError> {
-    tokio::spawn(task.in_current_span())
+    part::spawn(task.in_current_span())
         .await
         .unwrap_or_else(|err| {
             metrics.panicked();

@@ -168,6 +168,7 @@ async fn within<T>(run: impl Future<Output = T>, hold: &Hold, ended: &Cancellati
     let lost = hold.lost();
     let mut run = std::pin::pin!(run);
     tokio::select! {
+        biased;
         result = &mut run => return result,
         // Either way nothing more may begin.
         _ = tokio::time::timeout(PLAN_TIME, lost.cancelled()) => ended.cancel(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use signalbox_common::bus::{BusError, Delivery, SharedBus};
 use signalbox_common::health::{Check, Health};
+use signalbox_common::part;
 use signalbox_common::subject::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -115,6 +116,7 @@ async fn place(
     shutdown: &CancellationToken,
 ) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
+        biased;
         place = places.clone().acquire_owned() => place.ok(),
         // Also a beat while all places are taken.
         _ = tokio::time::timeout(FETCH, shutdown.cancelled()) => None,
@@ -144,13 +146,13 @@ async fn begin(
             None => places.clone().acquire_owned().await.ok(),
         };
         let shared = shared.clone();
-        running.spawn(async move {
+        running.spawn(part::own(async move {
             let _place = place;
             shared.metrics.plan_begun();
             let _running = Running(shared.metrics.clone());
             tracing::debug!(object = ?delivery::object_of(&delivery), "plan taken");
             delivery::handle(shared, delivery).await;
-        });
+        }));
     }
 }
 

@@ -20,6 +20,7 @@ use signalbox_common::class::{Classify, ErrorClass};
 use signalbox_common::config::CommonArgs;
 use signalbox_common::health::{Check, Health};
 use signalbox_common::metrics::Metrics;
+use signalbox_common::part;
 use signalbox_common::subject::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -134,7 +135,7 @@ async fn take_events(
                 for delivery in deliveries {
                     let permit = permits.pop();
                     let desk = desk.clone();
-                    tokio::spawn(async move {
+                    part::spawn(async move {
                         desk.handle(delivery).await;
                         drop(permit);
                     });
@@ -143,6 +144,7 @@ async fn take_events(
             Err(error) => {
                 checks.bus.fail(error.to_string());
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(PAUSE) => {}
                     () = shutdown.cancelled() => {}
                 }
@@ -157,6 +159,7 @@ async fn permits(
     shutdown: &CancellationToken,
 ) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::select! {
+        biased;
         permit = free.clone().acquire_owned() => permit.ok()?,
         () = shutdown.cancelled() => return None,
     };

@@ -99,6 +99,7 @@ impl Post<'_> {
 
     async fn pause(&self, pause: &mut Duration) -> Result<(), Unsent> {
         tokio::select! {
+            biased;
             () = sleep(*pause) => {}
             () = self.stop.cancelled() => return Err(Unsent::GivenUp),
         }

@@ -4,16 +4,14 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use signalbox_common::bus::Message;
 use signalbox_common::class::ErrorClass;
 use signalbox_common::id::{ObjectKey, ReconcileId};
-use signalbox_common::record;
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::outcome::ActionResult;
 use signalbox_common::wire::{Outcome, OutcomeResult, SCHEMA, Trigger};
-use uuid::Uuid;
+use signalbox_common::{clock, part, record};
 
 use super::Brain;
 use crate::intake::Taken;
@@ -165,12 +163,12 @@ impl Brain {
             ));
         }
         if let Some((key, trigger)) = about {
-            let flight = flight.unwrap_or_else(|| ReconcileId(Uuid::now_v7()));
+            let flight = flight.unwrap_or_else(|| ReconcileId(part::fresh_id()));
             records.push(self.entry(&key, &trigger, answer, reason, flight));
         }
         let bus = self.means.bus.clone();
         let body = answer.body(&id, reason);
-        tokio::spawn(async move {
+        part::spawn(async move {
             for message in records {
                 if let Err(error) = bus.publish(message).await {
                     tracing::warn!(%error, "failed to record a trigger");
@@ -203,7 +201,7 @@ impl Brain {
             "trigger": trigger,
             "result": answer.label(),
             "reason": reason,
-            "answeredAt": Timestamp::now(),
+            "answeredAt": clock::now(),
         });
         let body = body.to_string().into_bytes();
         record::ledger_message_of(

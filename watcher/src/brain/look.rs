@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use signalbox_common::bus::{BusError, StreamState};
+use signalbox_common::clock;
 use signalbox_common::id::ObjectKey;
 use signalbox_common::kinds::{ChildKind, Kind};
 use signalbox_common::subject::Stream;
@@ -165,7 +166,7 @@ impl Brain {
 
     /// A start, a takeover or a loss: first what is unfinished, then all others.
     fn everything_is_dirty(&mut self) {
-        let clock = Timestamp::now();
+        let clock = clock::now();
         let all: Vec<_> = self
             .cache
             .objects()

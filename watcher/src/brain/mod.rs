@@ -11,18 +11,20 @@ mod told;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use signalbox_common::bus::{PublishError, SharedBus, StreamState};
+use signalbox_common::clock;
 use signalbox_common::health::Check;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::LiveObject;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
@@ -86,7 +88,7 @@ pub(crate) struct Brain {
     epoch: Instant,
     phase: Phase,
     /// Uids of objects that are gone and not yet reported.
-    gone: HashMap<ObjectKey, String>,
+    gone: BTreeMap<ObjectKey, String>,
     /// The live object behind the last conflict of an object.
     conflicts: HashMap<ObjectKey, LiveObject>,
     desk: Desk,
@@ -108,7 +110,7 @@ impl Brain {
             sources: Sources::new(),
             epoch: Instant::now(),
             phase: Phase::Standby,
-            gone: HashMap::new(),
+            gone: BTreeMap::new(),
             conflicts: HashMap::new(),
             desk: Desk::default(),
             states: BTreeMap::new(),
@@ -128,12 +130,11 @@ impl Brain {
             let next = self.pump();
             let wait = self.wait(next);
             tokio::select! {
-                Some((source, told)) = ears.watches.recv() => {
-                    self.told(source, told);
-                    for _ in 0..BATCH {
-                        let Ok((source, told)) = ears.watches.try_recv() else { break };
-                        self.told(source, told);
-                    }
+                // Rare and bounded news first: the watches are never silent in a storm.
+                biased;
+                () = shutdown.cancelled() => break,
+                Ok(()) = ears.leading.changed() => {
+                    self.lead(*ears.leading.borrow_and_update());
                 }
                 Some(arrived) = ears.outcomes.recv() => {
                     self.arrived(arrived);
@@ -141,17 +142,20 @@ impl Brain {
                         self.arrived(arrived);
                     }
                 }
-                Some(taken) = ears.triggers.recv() => self.taken(taken),
-                Some(inventory) = ears.inventories.recv() => self.compare(inventory),
                 Some(published) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.published(published);
                 }
                 seen = look::finished(&mut self.look) => self.looked(seen),
-                Ok(()) = ears.leading.changed() => {
-                    self.lead(*ears.leading.borrow_and_update());
+                Some(taken) = ears.triggers.recv() => self.taken(taken),
+                Some(inventory) = ears.inventories.recv() => self.compare(inventory),
+                Some((source, told)) = ears.watches.recv() => {
+                    self.told(source, told);
+                    for _ in 0..BATCH {
+                        let Ok((source, told)) = ears.watches.try_recv() else { break };
+                        self.told(source, told);
+                    }
                 }
                 () = tokio::time::sleep(wait) => {}
-                () = shutdown.cancelled() => break,
             }
             self.tick_if_due();
         }
@@ -165,7 +169,7 @@ impl Brain {
 
     /// A wall clock time on the queue's clock; the past is now.
     fn at(&self, time: Timestamp) -> At {
-        let ahead = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+        let ahead = Duration::try_from(time.duration_since(clock::now())).unwrap_or_default();
         self.now() + ahead
     }
 

@@ -1,13 +1,11 @@
 //! Sending: from the queue's decision to a message in EVENTS, and what its refusal means.
 
 use futures::FutureExt as _;
-use jiff::Timestamp;
 use signalbox_common::bus::PublishError;
 use signalbox_common::id::{ObjectKey, ReconcileId};
-use signalbox_common::record;
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::Cause;
-use uuid::Uuid;
+use signalbox_common::{clock, part, record};
 
 use super::{Brain, Phase, Published};
 use crate::observe::{self, View, Wanted};
@@ -21,7 +19,7 @@ impl Brain {
         }
         loop {
             let now = self.now();
-            match self.queue.next(now, &mut || ReconcileId(Uuid::now_v7())) {
+            match self.queue.next(now, &mut || ReconcileId(part::fresh_id())) {
                 Decision::Send { key, id, cause } => self.send(key, id, cause),
                 Decision::Sleep(until) => return until,
             }
@@ -39,7 +37,7 @@ impl Brain {
             sources: &self.sources,
             cluster: &self.means.cluster,
             now: self.now(),
-            clock: Timestamp::now(),
+            clock: clock::now(),
         };
         let label = cause.label();
         let gone = self.gone.get(&key).map(String::as_str);

@@ -6,7 +6,7 @@ pub mod custom;
 pub mod leases;
 pub mod news;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::Value;
@@ -68,11 +68,11 @@ impl Child {
 /// All caches.
 #[derive(Debug, Default)]
 pub struct Cache {
-    objects: HashMap<ObjectKey, Custom>,
+    objects: BTreeMap<ObjectKey, Custom>,
     by_uid: HashMap<Box<str>, ObjectKey>,
     /// Who names an object.
     named_by: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
-    children: HashMap<ChildKey, Child>,
+    children: BTreeMap<ChildKey, Child>,
     /// Children by the uid of an owner.
     owned: HashMap<Box<str>, BTreeSet<ChildKey>>,
     /// Newest version seen of everything that is there, by uid.

@@ -21,7 +21,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use signalbox_common::bus::limits;
@@ -87,7 +87,7 @@ pub struct Queue {
     entries: HashMap<ObjectKey, Entry>,
     places: Places,
     /// Objects with a flight.
-    airborne: HashSet<ObjectKey>,
+    airborne: BTreeSet<ObjectKey>,
     urgent_flights: usize,
     /// When the last flights ended: their messages may still be in a stream.
     landed: VecDeque<At>,

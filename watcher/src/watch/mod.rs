@@ -74,6 +74,7 @@ pub async fn watch(
     loop {
         let once = watch_once(api.clone(), config.clone(), source, &tell);
         tokio::select! {
+            biased;
             ended = once => if ended.is_none() { return },
             () = again.notified() => {}
         }
