@@ -51,6 +51,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "signalbox-simulation",
+        &[
+            "signalbox-crds",
+            "signalbox-common",
+            "signalbox-watcher",
+            "signalbox-planner",
+            "signalbox-executor",
+        ],
+    ),
+    (
         "signalbox-changed-rule",
         &["signalbox-crds", "signalbox-common", "signalbox-cli"],
     ),

@@ -1,0 +1,86 @@
+//! Runs seeds of the simulation: `signalbox-simulation --seed 7`, `signalbox-simulation --count 10000`.
+
+#![expect(clippy::print_stdout, reason = "its report is for people")]
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::Parser;
+use signalbox_simulation::{Options, run};
+
+/// Runs seeds of the simulation.
+#[derive(Parser)]
+struct Args {
+    /// One seed, with its options and its whole trace.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first of many seeds.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    count: u64,
+    /// Threads, each with seeds of its own.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.seed {
+        Some(seed) => one(seed),
+        None => many(&args),
+    }
+}
+
+fn one(seed: u64) -> ExitCode {
+    let options = Options::of(seed);
+    let report = run(&options, None);
+    println!("{options:#?}\n{}", report.trace);
+    println!(
+        "settled in {:?}; broken: {:#?}",
+        report.settled_in, report.broken
+    );
+    if report.broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn many(args: &Args) -> ExitCode {
+    let (next, failed) = (AtomicU64::new(args.from), AtomicU64::new(0));
+    let end = args.from.saturating_add(args.count);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let report = run(&Options::of(seed), None);
+                    if !report.broken.is_empty() {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        println!("seed {seed}: {:#?}", report.broken);
+                        println!("  again: cargo run -p signalbox-simulation -- --seed {seed}");
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    println!(
+        "{} seeds from {}, {failed} failed, {:.1} s",
+        args.count,
+        args.from,
+        begun.elapsed().as_secs_f64()
+    );
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,95 @@
+//! Seeds: faults by chance, invariants all along, everything right in the end, the same bytes each time.
+//!
+//! `SIGNALBOX_SEEDS` says how many, `SIGNALBOX_SEED` which one `one_seed` runs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step ends a suite; what a seed did is worth reading"
+)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use signalbox_simulation::{Options, run};
+
+/// Seeds by default.
+const SEEDS: u64 = 200;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn again(seed: u64) -> String {
+    format!(
+        "SIGNALBOX_SEED={seed} cargo test --workspace --test simulation -- --nocapture one_seed"
+    )
+}
+
+fn holds(seed: u64) {
+    let report = run(&Options::of(seed), None);
+    assert_eq!(
+        report.broken,
+        Vec::<String>::new(),
+        "again: {}",
+        again(seed)
+    );
+}
+
+#[test]
+fn seeds_hold_every_invariant() {
+    let end = number("SIGNALBOX_SEEDS").unwrap_or(SEEDS);
+    let (next, failed) = (AtomicU64::new(1), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > end {
+                        return;
+                    }
+                    let report = run(&Options::of(seed), None);
+                    if !report.broken.is_empty() {
+                        failed.lock().unwrap().push(format!(
+                            "{:#?}\nagain: {}",
+                            report.broken,
+                            again(seed)
+                        ));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(
+        failed.is_empty(),
+        "{} of {end} seeds:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    for seed in [2, 3, 5, 7, 11, 13] {
+        let (first, second) = (run(&Options::of(seed), None), run(&Options::of(seed), None));
+        assert!(first.trace == second.trace, "seed {seed} gives two traces");
+        assert_ne!(first.trace, run(&Options::of(seed + 100), None).trace);
+    }
+}
+
+/// Prints everything about one seed.
+#[test]
+fn one_seed() {
+    let seed = number("SIGNALBOX_SEED").unwrap_or(1);
+    let options = Options::of(seed);
+    let report = run(&options, None);
+    println!("{options:#?}\n{}", report.trace);
+    assert_eq!(report.broken, Vec::<String>::new());
+}
+
+/// The Services were not seen for 4 s: a second first revision took the traffic before it had a pod.
+#[test]
+fn seed_44_a_service_leaves_serving_pods() {
+    holds(44);
+}
