@@ -131,7 +131,8 @@ pub async fn run_with(
     let (tell, ears_outcomes) = mpsc::channel(64);
     let check = health.check("outcomes");
     let cluster = args.common.cluster.clone();
-    let draining = outcomes::drain(bus.clone(), cluster.clone(), leading.clone(), tell, check);
+    let (drains, is_draining) = cell::channel(false);
+    let draining = outcomes::drain(bus.clone(), cluster.clone(), is_draining, tell, check);
     tasks.spawn(part::own(draining));
     let (active, is_active) = cell::channel(false);
     let (tell, ears_triggers) = mpsc::channel(16);
@@ -146,6 +147,7 @@ pub async fn run_with(
         beat: health.check_with_beat("loop", BEAT),
         watches: health.check("watches"),
         bus_check: health.check("bus"),
+        drains,
         active,
         again,
     };

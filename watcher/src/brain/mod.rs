@@ -72,6 +72,9 @@ pub(crate) struct Means {
     pub(crate) beat: Check,
     pub(crate) watches: Check,
     pub(crate) bus_check: Check,
+    /// Tells whether OUTCOMES is drained. Each of these has one listener: which of several hears first
+    /// would be chance.
+    pub(crate) drains: watch::Sender<bool>,
     /// Tells whether triggers may be taken.
     pub(crate) active: watch::Sender<bool>,
     /// Makes a watch list anew.
@@ -196,6 +199,7 @@ impl Brain {
         self.desk = Desk::default();
         self.states.clear();
         self.look = None;
+        self.means.drains.send_replace(leads);
         self.means.active.send_replace(false);
         self.means.meters.leader.set(i64::from(leads));
     }
