@@ -42,7 +42,15 @@ fn one(seed: u64) -> ExitCode {
         "settled in {:?}; broken: {:#?}",
         report.settled_in, report.broken
     );
-    if report.broken.is_empty() {
+    let again = run(&options, None);
+    let lines = report.trace.lines().zip(again.trace.lines());
+    let differs = lines
+        .enumerate()
+        .find(|(_, (first, second))| first != second);
+    if let Some((place, (first, second))) = differs {
+        println!("not the same bytes, line {place}:\n{first}\n{second}");
+    }
+    if report.broken.is_empty() && report.trace == again.trace {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -3,7 +3,7 @@
 //! Decides what becomes of each request and each answer, by chance or by plan; never what a request does.
 //! Everything that happens is a line of the trace: the same seed gives the same bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -150,6 +150,8 @@ struct State {
     random: Random,
     rates: Rates,
     cut: BTreeSet<(String, Side)>,
+    /// Kinds whose watches are silent, and until when.
+    silent: BTreeMap<String, Instant>,
     trace: Vec<String>,
     broken: Vec<String>,
     points: Vec<Point>,
@@ -176,6 +178,7 @@ impl Net {
                 random: Random::new(seed),
                 rates: Rates::default(),
                 cut: BTreeSet::new(),
+                silent: BTreeMap::new(),
                 trace: Vec::new(),
                 broken: Vec::new(),
                 points: Vec::new(),
@@ -217,9 +220,19 @@ impl Net {
         self.note(&format!("net cuts {part} off {side:?}"));
     }
 
+    /// Lets the watches of a kind tell nothing for a while.
+    pub fn silence(&self, kind: &str, long: Duration) {
+        let until = Instant::now() + long;
+        self.lock().silent.insert(kind.to_owned(), until);
+    }
+
     /// Ends all partitions.
     pub fn join(&self) {
-        self.lock().cut.clear();
+        {
+            let mut state = self.lock();
+            state.cut.clear();
+            state.silent.clear();
+        }
         self.note("net joins all");
     }
 
@@ -379,11 +392,15 @@ impl Net {
 
     /// What becomes of a watch now.
     #[must_use]
-    pub fn watch_fault(&self, part: &Part) -> Option<WatchFault> {
+    pub fn watch_fault(&self, part: &Part, kind: &str) -> Option<WatchFault> {
         if self.is_cut(part, Side::Api) {
             return Some(WatchFault::Hold(Instant::now() + UNREACHABLE));
         }
         let mut state = self.lock();
+        let silent = state.silent.get(kind).copied();
+        if let Some(until) = silent.filter(|until| *until > Instant::now()) {
+            return Some(WatchFault::Hold(until));
+        }
         let rate = state.rates.watch;
         if rate == 0 || !state.random.in_thousand(rate) {
             return None;

@@ -40,6 +40,8 @@ pub enum Act {
     Freeze(String, u64),
     /// A part is cut off for so many milliseconds.
     Cut(String, Side, u64),
+    /// The watches of a kind tell nothing for so many milliseconds.
+    Silence(&'static str, u64),
     /// A part's clock is so many milliseconds off.
     Skew(String, i64),
     /// The bus is away for so many milliseconds.
@@ -173,7 +175,7 @@ impl Options {
             } else {
                 Side::Bus
             };
-            let act = match random.below(11) {
+            let act = match random.below(12) {
                 0 | 1 => Act::Kill(slot),
                 2 | 3 => Act::Freeze(slot, long),
                 4 | 5 => Act::Cut(slot, side, long),
@@ -183,7 +185,12 @@ impl Options {
                 }
                 7 => Act::BusAway(long),
                 8 => Act::Wipe(stream),
-                9 => Act::Rewind(stream, random.between(1, 5)),
+                9 => {
+                    let kinds = ["Service", "ConfigMap", "Deployment", "PortfolioApp"];
+                    let kind = random.one_of(&kinds).copied();
+                    Act::Silence(kind.unwrap_or("Service"), long)
+                }
+                10 => Act::Rewind(stream, random.between(1, 5)),
                 _ => match random.below(2) {
                     0 => Act::Compact,
                     _ => Act::Lose(stream, format!("app-{}", random.between(1, 4))),

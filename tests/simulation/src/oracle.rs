@@ -212,7 +212,13 @@ fn app(app: &Value, children: &[(&Place, &Arc<Value>)]) -> Option<String> {
         // Without pods even a bad image is ready; and there is no way back from what is stable.
         let wanted = number(app, "/spec/replicas").unwrap_or(1);
         let stable = text(app, "/status/stable");
-        let alone = stable.is_empty() || stable == text(app, "/status/revision");
+        // What is stable may never have had a pod that had to work.
+        let works = children.iter().any(|(place, child)| {
+            place.resource.kind == "Deployment"
+                && label(child, LABEL_REVISION) == stable
+                && !text(child, "/spec/template/spec/containers/0/image").contains(BAD)
+        });
+        let alone = !works || stable == text(app, "/status/revision");
         let fits = phase == "RolledBack" || (alone && (phase != "Ready" || wanted == 0));
         return (!fits).then(|| format!("phase {phase} with an image that never works"));
     }

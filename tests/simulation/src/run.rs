@@ -54,7 +54,8 @@ pub fn run(options: &Options, plan: Option<(u64, Stage)>) -> Report {
         .build();
     match runtime {
         Ok(runtime) => {
-            let report = runtime.block_on(World::new(options, plan).run(options));
+            // Within the runtime: outside of it the clock is the real one.
+            let report = runtime.block_on(async { World::new(options, plan).run(options).await });
             runtime.shutdown_background();
             report
         }
@@ -253,6 +254,7 @@ impl World {
                     self.later(after(long), Act::Join);
                 }
             }
+            Act::Silence(kind, long) => self.net.silence(kind, Duration::from_millis(long)),
             Act::Join => self.net.join(),
             Act::Skew(slot, by) => {
                 if let Some(part) = self.fleet.part(&slot) {

@@ -14,9 +14,12 @@ impl Chart<'_, '_> {
         let mut rollout = rollout.clone();
         let revision = self.revision(&rollout.revision);
         // Pods of a later first revision may serve beside the one that the Service names already.
-        let served = revision.base().or_else(|| self.world.selected());
-        let served = served.unwrap_or_else(|| rollout.revision.clone());
-        self.course.serve = Some(served.clone());
+        let selected = self.world.selected();
+        let base = revision.base().or_else(|| selected.clone());
+        let base = base.unwrap_or_else(|| rollout.revision.clone());
+        // What serves goes on, also if this one was begun beside nothing: the Service was not seen then.
+        let serving = selected.filter(|hash| self.revision(hash).available() > 0);
+        self.course.serve = Some(serving.unwrap_or_else(|| base.clone()));
         if rollout.state == RolloutState::Migrating {
             let gate = migrations::expand(self.app, &revision, None, None);
             if self.pass(gate, "Migrating").is_none() {
@@ -29,7 +32,7 @@ impl Chart<'_, '_> {
         }
         let all = self.app.replicas();
         rollout.weight = 100;
-        self.build(&rollout.revision, &served, all);
+        self.build(&rollout.revision, &base, all);
         self.resize(&revision, all, Vec::new());
         self.replace_unserving(&rollout.revision, revision.available() >= all);
         if revision.is_current() && revision.available() >= all {

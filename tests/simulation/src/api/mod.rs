@@ -33,7 +33,7 @@ use self::body::Answer;
 use self::json::text;
 pub use self::refusal::Refusal;
 use self::request::{Asked, Selection};
-use self::store::{Change, Place, Store};
+use self::store::{Change, Deed, Place, Store};
 use self::write::{Sub, Verb, scale_of};
 use crate::net::{Doing, Net, Verdict};
 
@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    /// Does a write in the name of `who`.
+    /// Does a write in the name of `who`; what it did, and the object after it.
     pub fn write(
         &self,
         who: &str,
@@ -90,7 +90,7 @@ impl Server {
         sub: Sub,
         body: &Value,
         now: Timestamp,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<(Option<Deed>, Arc<Value>), Refusal> {
         let (written, news) = {
             let mut store = self.store();
             let before = store.version();
@@ -110,7 +110,7 @@ impl Server {
         if !news.is_empty() {
             self.changed.notify_waiters();
         }
-        written
+        written.map(|object| (news.first().map(|change| change.deed), object))
     }
 
     /// A client in the name of a part, through the net.
@@ -224,9 +224,8 @@ impl Line {
                 let written =
                     self.server
                         .write(self.part.name(), *verb, place, *sub, body, self.net.now());
-                written.map(|object| {
-                    let created = *verb == Verb::Post;
-                    whole(if created { 201 } else { 200 }, &object)
+                written.map(|(deed, object)| {
+                    whole(if deed == Some(Deed::Added) { 201 } else { 200 }, &object)
                 })
             }
             Asked::Get(..) | Asked::List(_) => {

@@ -71,7 +71,11 @@ impl Asked {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, Refusal> {
-        let unknown = || Refusal::new(404, format!("the server could not find {}", uri.path()));
+        // No Status then, plain text.
+        let unknown = || Refusal {
+            reason: "",
+            ..Refusal::new(404, "404 page not found")
+        };
         let mut parts = uri.path().trim_matches('/').split('/');
         let (group, version) = match parts.next() {
             Some("api") => ("", parts.next().unwrap_or_default()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use signalbox_crds::{DatabaseMigrationStatus, PortfolioAppStatus};
 use uuid::Uuid;
 
 use super::json::{number, set_metadata, text, without};
@@ -180,9 +181,8 @@ impl Store {
         if place.resource.status {
             object = without(&object, &["status"]);
         }
-        // As the CRDs of ours default it.
         if let (true, Some(fields)) = (place.resource.custom, object.as_object_mut()) {
-            fields.insert("status".to_owned(), json!({ "observedGeneration": -1 }));
+            fields.insert("status".to_owned(), untouched(place.resource.kind));
         }
         self.put(place, object, applied.map(Arc::new), Deed::Added)
     }
@@ -308,6 +308,20 @@ impl Store {
             before: before.map(|stored| stored.object),
         });
     }
+}
+
+/// The status that the CRDs of ours give a new object.
+fn untouched(kind: &str) -> Value {
+    let status = if kind == "PortfolioApp" {
+        serde_json::to_value(PortfolioAppStatus::default())
+    } else {
+        serde_json::to_value(DatabaseMigrationStatus::default())
+    };
+    let mut status = status.unwrap_or_default();
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("observedGeneration".to_owned(), json!(-1));
+    }
+    status
 }
 
 /// A time as the server writes it.

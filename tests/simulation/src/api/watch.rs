@@ -41,7 +41,10 @@ impl Watch {
             if self.lines.is_closed() || self.part.is_dead() {
                 return;
             }
-            match self.net.watch_fault(&self.part) {
+            match self
+                .net
+                .watch_fault(&self.part, self.selection.resource.kind)
+            {
                 None => {}
                 Some(WatchFault::Cut) => return,
                 Some(WatchFault::Gone) => return self.say("ERROR", &expired()),

@@ -15,6 +15,19 @@ pub(crate) async fn customs(talk: &mut Talk) {
         "status": { "phase": "Ready" },
     });
     let made = talk.say("post", How::Post, &apps, app.clone()).await;
+    let migration = json!({
+        "apiVersion": "signalbox.dev/v1alpha1", "kind": "DatabaseMigration",
+        "metadata": { "name": "one" },
+        "spec": {
+            "target": { "urlFrom": { "name": "db", "key": "url" } },
+            "files": [{ "name": "V1__a.sql", "phase": "Expand", "sql": "SELECT 1" }],
+        },
+    });
+    let migrations = apps.replace("portfolioapps", "databasemigrations");
+    let migration = talk
+        .say("post a migration", How::Post, &migrations, migration)
+        .await;
+    talk.note("status", &migration["status"]);
     talk.note("generation", &made["metadata"]["generation"]);
     talk.note("status", &made["status"]);
     let fence = |object: &Value, rest: Value| {

@@ -61,7 +61,7 @@ pub(crate) async fn deployments(talk: &mut Talk) {
         "scale, absent",
         How::Put,
         &path.replace("one", "none"),
-        scale(&now, 1, &uid(&made)),
+        json!({ "metadata": { "name": "none", "namespace": NAMESPACE }, "spec": { "replicas": 1 } }),
     )
     .await;
     talk.say(
