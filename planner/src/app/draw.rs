@@ -11,7 +11,7 @@ use signalbox_common::wire::{Action, LiveObject};
 use signalbox_crds::names::ANNOTATION_RENDERER;
 
 use super::children::{self, Desired, Make, apply_key};
-use super::reconcile::{self, Step, ensure};
+use super::reconcile::{self, Step, adopt_key, ensure};
 use super::renderer::newest;
 use super::resolve::App;
 use super::rollout::{self, Build, Course, Size};
@@ -214,27 +214,30 @@ impl Drawing<'_, '_> {
 
     /// Brings one child to its configuration. False: its name is somebody else's.
     fn child(&mut self, desired: &Desired, after: &[String], guards: Vec<Guard>) -> bool {
-        match ensure(self.world, self.app.uid(), desired) {
-            Step::Nothing => {}
-            Step::Wait(what) => self.told.notes.push(what),
+        let (key, action) = match ensure(self.world, self.app.uid(), desired) {
+            Step::Nothing => return true,
+            Step::Wait(what) => {
+                self.told.notes.push(what);
+                return true;
+            }
             Step::Taken(what) => {
                 self.told.taken.push(what);
                 self.taken.push(desired.key());
                 return false;
             }
-            Step::Do(action) => {
-                let key = desired.key();
-                let occurrence = occurrence(desired);
-                let planned = self
-                    .draft
-                    .push(key.clone(), &occurrence, *action)
-                    .after(after);
-                for guard in guards {
-                    planned.guard(guard);
-                }
-                self.applied.push(key);
-            }
+            Step::Do(action) => (desired.key(), action),
+            // The failed creation, which found it, does not hold it back.
+            Step::Adopt(action) => (adopt_key(desired), action),
+        };
+        let occurrence = occurrence(desired);
+        let planned = self
+            .draft
+            .push(key.clone(), &occurrence, *action)
+            .after(after);
+        for guard in guards {
+            planned.guard(guard);
         }
+        self.applied.push(key);
         true
     }
 

@@ -18,6 +18,8 @@ pub(super) enum Step {
     Nothing,
     /// This brings it there.
     Do(Box<Action>),
+    /// This takes what an earlier app left behind, and brings it there.
+    Adopt(Box<Action>),
     /// It is going away; another takes its place afterwards.
     Wait(String),
     /// Something with its name belongs to somebody else.
@@ -33,15 +35,19 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
     if live.deleted_at.is_some() {
         return Step::Wait(format!("{what} is being deleted"));
     }
-    if !live.is_owned_by(uid) && !is_left_behind(desired, live) {
-        return Step::Taken(format!("{what} exists and does not belong to this app"));
-    }
+    let step = match (live.is_owned_by(uid), is_left_behind(desired, live)) {
+        (true, _) => Step::Do,
+        (false, true) => Step::Adopt,
+        (false, false) => {
+            return Step::Taken(format!("{what} exists and does not belong to this app"));
+        }
+    };
     let uid = live.uid.clone();
     let resource_version = live.resource_version.clone();
     let seen = Some(live.basis());
     match fit(desired.kind, &desired.object, live) {
         Fit::Satisfied => Step::Nothing,
-        Fit::Apply => Step::Do(apply(
+        Fit::Apply => step(apply(
             desired,
             ApplyMode::Apply {
                 uid,
@@ -49,7 +55,7 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
                 seen,
             },
         )),
-        Fit::Replace => Step::Do(apply(
+        Fit::Replace => step(apply(
             desired,
             ApplyMode::Replace {
                 uid,
@@ -80,6 +86,11 @@ fn apply(desired: &Desired, mode: ApplyMode) -> Box<Action> {
         mode,
         object: desired.object.clone(),
     }))
+}
+
+/// Key of the action that takes a child which an earlier app left behind: not the creation that found it.
+pub(super) fn adopt_key(desired: &Desired) -> String {
+    format!("adopt/{}/{}", desired.kind, desired.name)
 }
 
 /// Key of the action that deletes a child.
