@@ -12,10 +12,12 @@
 
 pub mod audit;
 pub mod bus;
+pub mod crash;
 pub mod fixtures;
 pub mod fleet;
 pub mod objects;
 pub mod parts;
+pub mod proxied;
 pub mod shared;
 pub mod silence;
 pub mod wait;

@@ -128,6 +128,12 @@ impl PartProcess {
         self.process.pid()
     }
 
+    /// File of its log.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.process.log()
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -54,6 +54,8 @@ pub struct World {
     pub cluster: DevCluster,
     /// Seeds on disk, by role.
     seeds: BTreeMap<&'static str, PathBuf>,
+    /// Who may do what on the bus.
+    pub(crate) bus_rights: String,
     digest_key: PathBuf,
     namespaces: AtomicUsize,
     started: AtomicUsize,
@@ -74,6 +76,7 @@ impl World {
                 ((role.label(), seed), (role, public))
             })
             .unzip();
+        let bus_rights = rights::server_config(&users);
         let bare = ClusterOptions::bare(name);
         let identities = Component::ALL
             .into_iter()
@@ -83,7 +86,7 @@ impl World {
             controllers: options.controllers,
             postgres: options.postgres,
             nats: Some(NatsOptions {
-                config: rights::server_config(&users),
+                config: bus_rights.clone(),
             }),
             identities,
             audit: true,
@@ -101,6 +104,7 @@ impl World {
         let world = Self {
             cluster,
             seeds,
+            bus_rights,
             digest_key,
             namespaces: AtomicUsize::new(0),
             started: AtomicUsize::new(0),

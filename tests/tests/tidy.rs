@@ -48,8 +48,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "signalbox-executor",
             "signalbox-devcluster",
             "signalbox-cli",
+            "signalbox-proxy",
         ],
     ),
+    ("signalbox-proxy", &[]),
     (
         "signalbox-simulation",
         &[

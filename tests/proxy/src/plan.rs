@@ -1,0 +1,209 @@
+//! Plans: which fault is made when. They are files, so that a run can be repeated.
+//!
+//! Decides nothing else; whoever serves a protocol knows how a fault is made there.
+
+use serde::{Deserialize, Serialize};
+
+/// What a proxy does beside passing everything on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The first rule that fits a step counts.
+    pub rules: Vec<Rule>,
+}
+
+impl Plan {
+    /// A plan of one rule.
+    #[must_use]
+    pub fn once(step: &str, occurrence: u32, fault: Fault) -> Self {
+        Self {
+            rules: vec![Rule {
+                step: step.to_owned(),
+                occurrence: Occurrence::Nth(occurrence),
+                fault,
+            }],
+        }
+    }
+
+    /// A plan of one rule for every step that fits.
+    #[must_use]
+    pub fn every(step: &str, fault: Fault) -> Self {
+        Self {
+            rules: vec![Rule {
+                step: step.to_owned(),
+                occurrence: Occurrence::Every,
+                fault,
+            }],
+        }
+    }
+}
+
+/// One fault and when it is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The step as traces write it, with `*` for any text: `api apply deployments $ns/$app-*`.
+    pub step: String,
+    /// Which of the steps that read the same.
+    #[serde(default)]
+    pub occurrence: Occurrence,
+    /// What is done.
+    pub fault: Fault,
+}
+
+/// Which of the steps that read the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Occurrence {
+    /// Each of them.
+    #[default]
+    Every,
+    /// This one, from 1.
+    Nth(u32),
+    /// These of a hundred, chosen by a seed: the same seed chooses the same ones.
+    Percent {
+        /// How many of a hundred.
+        of: u64,
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// What is done with a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fault {
+    /// SIGKILL for the part.
+    Kill(Place),
+    /// The step takes effect, its answer is lost.
+    Lose(Loss),
+    /// It is refused and takes no effect. API requests only.
+    #[serde(rename_all = "camelCase")]
+    Refuse {
+        /// HTTP status.
+        code: u16,
+        /// Seconds of `Retry-After`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
+    },
+    /// It is passed on later.
+    Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// It is never passed on: a request is not answered, a message or a watch event does not come.
+    Drop,
+    /// It is passed on twice.
+    Duplicate,
+    /// The connection is cut before it.
+    Cut,
+    /// From this watch event on, nothing of its object comes until the event that reads so.
+    /// Watch events only.
+    Hold {
+        /// The event as traces write it.
+        until: String,
+    },
+    /// The watch ends as one whose version is too old (410). Watch events only.
+    Gone,
+}
+
+/// Where the part dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Place {
+    /// Before the server sees the step.
+    Before,
+    /// The step took effect; the part has no answer yet.
+    Answer,
+    /// The part has the answer, and sends nothing more.
+    After,
+}
+
+impl Place {
+    /// All places.
+    pub const ALL: [Self; 3] = [Self::Before, Self::Answer, Self::After];
+}
+
+/// How an answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Loss {
+    /// The connection is cut.
+    Reset,
+    /// A gateway gives up: 504. On the bus no answer comes.
+    Timeout,
+}
+
+/// Whether `text` is what `pattern` says, `*` standing for any text.
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut open = false;
+    for part in parts {
+        open = part.is_empty();
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    // What follows the last `*` has to be the end; the text may hold it more than once.
+    open || rest.is_empty()
+        || (pattern.contains('*')
+            && pattern
+                .rsplit('*')
+                .next()
+                .is_some_and(|end| rest.ends_with(end)))
+}
+
+/// Whether the draw for the `number`th step falls below `percent`.
+pub(crate) const fn drawn(seed: u64, number: u64, percent: u64) -> bool {
+    // SplitMix64: every number gives a draw of its own.
+    let mut z = seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) % 100 < percent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, expected) in [
+            ("a b", "a b", true),
+            ("a b", "a bc", false),
+            ("a *", "a bc", true),
+            ("a * c", "a b c", true),
+            ("a * c", "a b c c", true),
+            ("a * c", "a b d", false),
+            ("*", "", true),
+            ("* c", "a b", false),
+            ("a*c*e", "abcde", true),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_seed_draws_its_share() {
+        let hits = |seed| (0..10_000).filter(|n| drawn(seed, *n, 20)).count();
+        assert!((1_800..2_200).contains(&hits(1)), "{}", hits(1));
+        assert!((0..100).any(|n| drawn(1, n, 20) != drawn(2, n, 20)));
+    }
+
+    #[test]
+    fn a_plan_is_a_file() {
+        let text = r#"{"rules": [
+            {"step": "api apply deployments *", "occurrence": {"nth": 2}, "fault": {"kill": "answer"}},
+            {"step": "api * *", "occurrence": {"percent": {"of": 20, "seed": 7}}, "fault": {"refuse": {"code": 429, "retryAfter": 1}}},
+            {"step": "bus deliver *", "fault": "duplicate"}]}"#;
+        let plan: Plan = serde_json::from_str(text).unwrap();
+        assert_eq!(plan.rules[0].fault, Fault::Kill(Place::Answer));
+        assert_eq!(plan.rules[2].occurrence, Occurrence::Every);
+        let again: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+        assert_eq!(again, plan);
+    }
+}

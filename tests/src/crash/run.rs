@@ -1,0 +1,249 @@
+//! One run: the state to begin with, the change, perhaps a death, and the end compared.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use signalbox_proxy::{Masks, Plan, trace};
+
+use super::flow::Flow;
+use super::lane::{Lane, Run};
+use super::points::{Effects, Point};
+use super::snapshot::{Snapshot, differences, take};
+use crate::parts::Part;
+
+/// Nothing of the object's own happened for this long: it is looked at.
+const QUIET: Duration = Duration::from_millis(500);
+/// A fault-free run ends when nothing happened for this long.
+const SILENCE: Duration = Duration::from_millis(1_500);
+/// A run that has not ended alike by then never will: above every backoff that one death may cause.
+const LIMIT: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(30);
+
+/// A fault-free run.
+pub struct Reference {
+    end: Snapshot,
+    /// Every effect of each part.
+    pub effects: Effects,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What came of a death.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything ended as without it.
+    Alike {
+        /// From the change on.
+        took: Duration,
+    },
+    /// The step did not happen in this run.
+    NotReached,
+    /// It ended in another way, or not at all.
+    Unlike {
+        /// What differs.
+        differences: Vec<String>,
+        /// Whether an effect was made twice.
+        twice: bool,
+    },
+}
+
+impl Lane<'_> {
+    /// A run without a fault.
+    ///
+    /// # Panics
+    /// If it does not end well.
+    pub async fn learn(&mut self, flow: Flow) -> Reference {
+        let run = self.run(flow);
+        let masks = self.prepare(&run).await;
+        let begun = Instant::now();
+        flow.act(&run).await;
+        let (mut last, mut since) = (0, Instant::now());
+        let mut took = Duration::ZERO;
+        loop {
+            let now = self.progress();
+            if now != last {
+                (last, since) = (now, Instant::now());
+                took = begun.elapsed();
+            }
+            if since.elapsed() >= SILENCE && self.is_at_rest(&run, Flow::is_done).await {
+                break;
+            }
+            assert!(
+                begun.elapsed() < LIMIT,
+                "{} without a fault does not end: {:?}",
+                flow.word(),
+                object(&run).await
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let effects = self.effects();
+        let end = take(&run, masks).await;
+        clear(&run).await;
+        Reference { end, effects, took }
+    }
+
+    /// A run in which a part dies at `point`.
+    pub async fn suffer(&mut self, point: &Point, reference: &Reference) -> Verdict {
+        let run = self.run(point.flow);
+        let masks = self.prepare(&run).await;
+        let director = self.part(point.part).proxy.director.clone();
+        director.begin(masks.clone(), point.plan());
+        let before = director.deaths();
+        let begun = Instant::now();
+        point.flow.act(&run).await;
+        let mut died_at = None;
+        let (mut last, mut since) = (0, Instant::now());
+        let mut unlike;
+        loop {
+            if died_at.is_none() && director.deaths() > before {
+                let seen = director.own_effects();
+                died_at = Some(seen);
+                self.restart(point.part);
+                since = Instant::now();
+            }
+            let now = self.progress();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            if since.elapsed() >= QUIET {
+                since = Instant::now();
+                // A watcher that comes back looks at everything again, unless the object is gone.
+                let looked = point.part != Part::Watcher
+                    || point.flow == Flow::Delete
+                    || died_at.is_none_or(|seen| director.own_effects() > seen);
+                let end = take(&run, masks.clone()).await;
+                unlike = differences(&reference.end, &end);
+                if looked && unlike.is_empty() && self.is_at_rest(&run, Flow::is_done).await {
+                    break;
+                }
+                if !looked {
+                    unlike.push("the watcher did not look again".to_owned());
+                }
+                if unlike.is_empty() {
+                    unlike.push("messages stay on the work streams".to_owned());
+                }
+                if begun.elapsed() > LIMIT {
+                    break;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let took = begun.elapsed();
+        unlike = if begun.elapsed() > LIMIT {
+            unlike
+        } else {
+            Vec::new()
+        };
+        unlike.extend(self.panics());
+        clear(&run).await;
+        if !unlike.is_empty() {
+            let twice = unlike.iter().any(|line| is_twice(line));
+            return Verdict::Unlike {
+                differences: unlike,
+                twice,
+            };
+        }
+        match died_at {
+            Some(_) => Verdict::Alike { took },
+            None => Verdict::NotReached,
+        }
+    }
+
+    /// The state to begin with; the names of the run. The trace begins here.
+    async fn prepare(&mut self, run: &Run<'_>) -> Masks {
+        self.begin(&run.masks());
+        run.flow.prepare(run).await;
+        let begun = Instant::now();
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            let now = self.progress();
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            let ready = since.elapsed() >= QUIET || now == 0;
+            if ready && self.is_at_rest(run, Flow::is_prepared).await {
+                break;
+            }
+            assert!(
+                begun.elapsed() < LIMIT,
+                "the beginning of {} does not come: {:?}",
+                run.flow.word(),
+                object(run).await
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let mut masks = run.masks();
+        let stable = object(run).await.unwrap_or_default();
+        if let Some(stable) = stable["status"]["stable"].as_str() {
+            masks = masks.with_revision(stable);
+        }
+        self.begin(&masks);
+        masks
+    }
+
+    fn begin(&self, masks: &Masks) {
+        for part in &self.parts {
+            part.proxy.director.begin(masks.clone(), Plan::default());
+        }
+    }
+
+    /// Another process takes the place of the dead.
+    fn restart(&mut self, part: Part) {
+        let index = self.parts.iter().position(|proxied| proxied.part == part);
+        self.start_part(index.expect("a lane has every part"));
+    }
+
+    fn progress(&self) -> usize {
+        let parts = self.parts.iter();
+        parts.map(|part| part.proxy.director.own_effects()).sum()
+    }
+
+    async fn is_at_rest(&self, run: &Run<'_>, is: fn(Flow, Option<&Value>) -> bool) -> bool {
+        is(run.flow, object(run).await.as_ref()) && self.bus.open().await == 0
+    }
+
+    fn effects(&self) -> Effects {
+        let mut all = Effects::new();
+        for part in &self.parts {
+            for (step, count) in trace::effects(&part.proxy.director.trace()) {
+                all.insert((part.part, step), count);
+            }
+        }
+        all
+    }
+
+    /// Lines that tell of a panic, since the last look.
+    fn panics(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (path, seen) in &mut self.logs {
+            let text = std::fs::read(&*path).unwrap_or_default();
+            let new = text.get(*seen..).unwrap_or_default();
+            *seen = text.len();
+            let lines = String::from_utf8_lossy(new);
+            let panics = lines.lines().filter(|line| line.contains("panicked"));
+            found.extend(panics.map(|line| format!("panic: {line}")));
+        }
+        found
+    }
+}
+
+async fn object(run: &Run<'_>) -> Option<Value> {
+    run.objects().find(run.flow.kind(), run.name()).await
+}
+
+/// Whether a difference says that something was made more often than once.
+fn is_twice(line: &str) -> bool {
+    let counted = line.starts_with("count ") || line.starts_with("sql effect");
+    let numbers = line
+        .rsplit_once(": expected ")
+        .and_then(|(_, numbers)| numbers.split_once(", found "));
+    let number = |text: &str| text.parse().unwrap_or(0_u64);
+    counted && numbers.is_some_and(|(expected, found)| number(found) > number(expected))
+}
+
+/// Makes room: the run's object goes, and what it owns with it.
+async fn clear(run: &Run<'_>) {
+    if object(run).await.is_some() {
+        run.objects().delete(run.flow.kind(), run.name()).await;
+    }
+}
