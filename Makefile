@@ -12,10 +12,10 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point check fmt lint build servers generate generated
 
 help: ## List the verbs
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Show the main job on real servers, check every step, end by itself
 	@echo "building signalbox (a few minutes the first time)"
@@ -34,6 +34,12 @@ test: tools fmt-check lint pure generated build servers ## Everything: format, l
 bench: tools servers ## Measure speed and memory against the bare writes (about five minutes; an idle machine)
 	$(CARGO) build --release --workspace --bins
 	@$(CARGO) run --quiet --release --bin signalbox-bench -- $(SCENARIOS)
+
+crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about half an hour)
+	@$(CARGO) test --quiet --workspace --test crash_points every_crash_point -- --ignored --nocapture
+
+crash-point: tools servers build ## One of them again: make crash-point POINT=<file>
+	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

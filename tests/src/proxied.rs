@@ -18,6 +18,9 @@ pub struct ProxiedPart {
     kubeconfig: PathBuf,
     arguments: Vec<String>,
     process: Option<PartProcess>,
+    starts: usize,
+    /// The name that the process goes by.
+    name: String,
 }
 
 impl ProxiedPart {
@@ -68,14 +71,24 @@ impl ProxiedPart {
             kubeconfig,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             process: None,
+            starts: 0,
+            name: String::new(),
         }
     }
 
-    /// Starts the part, or another process of it when the former died.
+    /// Starts the part, or another process of it when the former died: in turn under the former's name,
+    /// as a container that is started again, and under another, as a new pod.
     pub fn start(&mut self, world: &World) -> &mut PartProcess {
         // The former is waited for first.
         self.process = None;
+        if self.starts.is_multiple_of(2) {
+            let url = self.proxy.api_url();
+            let (_, port) = url.rsplit_once(':').expect("a URL with a port");
+            self.name = format!("{}-{port}-{}", self.part.name(), self.starts);
+        }
+        self.starts += 1;
         let environment: Vec<(&'static str, OsString)> = vec![
+            ("SIGNALBOX_INSTANCE", self.name.clone().into()),
             ("KUBECONFIG", self.kubeconfig.clone().into()),
             ("SIGNALBOX_NATS_URL", self.proxy.nats_url().into()),
         ];

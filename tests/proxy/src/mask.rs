@@ -10,6 +10,8 @@ pub struct Masks {
     /// The word behind which a revision's hash stands.
     stem: Option<String>,
     revisions: Vec<String>,
+    /// Beginning of names that end in an id, and the word for them.
+    ids: Option<(String, String)>,
 }
 
 /// Digits of a revision's hash, at least.
@@ -50,6 +52,13 @@ impl Masks {
         self
     }
 
+    /// `word` stands for all names that are `beginning` and hexadecimal digits.
+    #[must_use]
+    pub fn with_ids(mut self, beginning: &str, word: &str) -> Self {
+        self.ids = Some((beginning.to_owned(), word.to_owned()));
+        self
+    }
+
     /// The text with words for names, and whether it belongs to the run.
     pub fn mask(&mut self, text: &str) -> (String, bool) {
         let mut masked = text.to_owned();
@@ -58,6 +67,19 @@ impl Masks {
             if masked.contains(name.as_str()) {
                 masked = masked.replace(name.as_str(), word);
                 own |= owns;
+            }
+        }
+        if let Some((beginning, word)) = &self.ids {
+            let all: Vec<_> = masked.match_indices(beginning.as_str()).collect();
+            let names: Vec<String> = all
+                .into_iter()
+                .filter_map(|(at, _)| masked.get(at + beginning.len()..))
+                .map(|rest| rest.chars().take_while(char::is_ascii_hexdigit).collect())
+                .filter(|hash: &String| hash.len() >= HASH)
+                .collect();
+            for name in names {
+                masked = masked.replace(&format!("{beginning}{name}"), word);
+                own = true;
             }
         }
         if let Some(stem) = self.stem.clone() {
@@ -104,6 +126,12 @@ mod tests {
         );
         assert_eq!(masks.mask("orders-7-ffffffff").0, "$app-B");
         assert_eq!(masks.mask("selects 0123abcd99").0, "selects A");
+        let mut ids = Masks::none().with_ids("sb-", "$lease");
+        assert_eq!(
+            ids.mask("a/sb-0123456789ab-1"),
+            ("a/$lease-1".to_owned(), true)
+        );
+        assert_eq!(ids.mask("sb-x"), ("sb-x".to_owned(), false));
         assert_eq!(masks.mask("team-1/other"), ("$ns/other".to_owned(), false));
     }
 }

@@ -40,7 +40,7 @@ const VOLUME: &str = "  replicas: 2
   rollout: { drainSeconds: 0 }";
 const CANARY: &str = "  replicas: 2
   config: { LEVEL: info }
-  rollout: { steps: [{ weight: 50 }, { weight: 100 }], drainSeconds: 0, progressDeadlineSeconds: 2 }";
+  rollout: { steps: [{ weight: 50 }, { weight: 100 }], drainSeconds: 0 }";
 
 impl Flow {
     /// Its word in reports and plans.
@@ -113,7 +113,8 @@ impl Flow {
                 objects.patch("papp", name, patch).await;
             }
             Self::Rollback => {
-                let patch = json!({"spec": {"image": "example/bad:2"}});
+                let deadline = json!({"progressDeadlineSeconds": 2});
+                let patch = json!({"spec": {"image": "example/bad:2", "rollout": deadline}});
                 objects.patch("papp", name, patch).await;
             }
             Self::Scale => {

@@ -3,6 +3,7 @@
 //! A death in one lane does not touch the others, so many run side by side.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use signalbox_common::bus::ensure::{EnsureArgs, Storage, ensure};
 use signalbox_common::bus::jetstream::JetStreamBus;
@@ -25,7 +26,7 @@ const PARTS: [Part; 3] = [Part::Watcher, Part::Planner, Part::Executor];
 /// A lane.
 pub struct Lane<'w> {
     pub(super) world: &'w World,
-    pub(super) record: &'w Record,
+    record: Arc<Record>,
     pub(super) bus: BusView,
     pub(super) parts: Vec<ProxiedPart>,
     /// Logs of all processes that ran here, and how much of each was looked at.
@@ -38,7 +39,7 @@ pub struct Lane<'w> {
 
 impl<'w> Lane<'w> {
     /// Starts the bus and the parts.
-    pub async fn start(world: &'w World, record: &'w Record, number: usize) -> Self {
+    pub async fn start(world: &'w World, number: usize) -> Self {
         let namespace = format!("lane-{number}");
         world
             .apply(&format!(
@@ -62,13 +63,14 @@ impl<'w> Lane<'w> {
         ensure(&ensuring, &arguments)
             .await
             .expect("the streams are made");
+        let objects = world.objects(&namespace).await;
         let mut lane = Self {
             world,
-            record,
+            record: Arc::new(Record::begin(&objects)),
             bus: BusView::connect(&common("reader")).await,
             parts: Vec::new(),
             logs: Vec::new(),
-            objects: world.objects(&namespace).await,
+            objects,
             number,
             runs: 0,
             _nats: nats,
@@ -116,7 +118,7 @@ impl<'w> Lane<'w> {
         let executor = self.part(Part::Executor);
         Run {
             world: self.world,
-            record: self.record,
+            record: self.record.clone(),
             objects: self.objects.clone(),
             name: format!("orders{:04}", self.runs),
             database: format!("lane{}x{:04}", self.number, self.runs),
@@ -129,7 +131,7 @@ impl<'w> Lane<'w> {
 /// One run of a flow in a lane.
 pub(super) struct Run<'w> {
     world: &'w World,
-    record: &'w Record,
+    record: Arc<Record>,
     objects: Objects,
     name: String,
     database: String,
@@ -163,11 +165,13 @@ impl Run<'_> {
             .with(&self.name, "$app")
             .with(&self.database, "$db")
             .with_revisions_of("$app")
+            // Leases of steps.
+            .with_ids("sb-", "$lease")
     }
 
-    /// Creations and deletions by the parts so far.
-    pub(super) fn changes(&self) -> Vec<String> {
-        self.record.of(self.namespace(), &self.name)
+    /// Creations and deletions so far.
+    pub(super) fn changes(&self) -> Vec<(String, usize)> {
+        self.record.of(&self.name)
     }
 
     /// Makes the database; its URL as the parts reach it.

@@ -13,6 +13,5 @@ mod unlike;
 
 pub use flow::{ALL, Flow};
 pub use lane::Lane;
-pub use points::{Effects, Point, points};
-pub use record::Record;
+pub use points::{Effects, Point, points, sample};
 pub use run::{Reference, Verdict};

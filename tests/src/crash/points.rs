@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use signalbox_proxy::{Fault, Place, Plan};
+use signalbox_proxy::{Fault, Occurrence, Place, Plan};
 
 use super::flow::Flow;
 use crate::parts::Part;
@@ -37,6 +37,26 @@ impl Point {
             "flow": self.flow.word(),
             "part": self.part.name(),
             "plan": self.plan(),
+        })
+    }
+
+    /// Reads a file that [`Self::file`] wrote.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let file: Value = serde_json::from_str(text).ok()?;
+        let plan: Plan = serde_json::from_value(file["plan"].clone()).ok()?;
+        let rule = plan.rules.into_iter().next()?;
+        let (Occurrence::Nth(occurrence), Fault::Kill(place)) = (rule.occurrence, rule.fault)
+        else {
+            return None;
+        };
+        let parts = [Part::Watcher, Part::Planner, Part::Executor];
+        Some(Self {
+            flow: Flow::parse(file["flow"].as_str()?)?,
+            part: parts.into_iter().find(|part| file["part"] == part.name())?,
+            step: rule.step,
+            occurrence,
+            place,
         })
     }
 
@@ -83,4 +103,63 @@ pub fn points(flow: Flow, runs: &[Effects]) -> Vec<Point> {
         }
     }
     points
+}
+
+/// `count` points, the same for the same seed, of each flow in turn.
+#[must_use]
+pub fn sample(flows: &[Vec<Point>], count: usize, seed: usize) -> Vec<Point> {
+    let mut left: Vec<Vec<Point>> = flows.to_vec();
+    let mut chosen = Vec::new();
+    // The constants of Knuth's generator.
+    let mut draw = (seed as u64).wrapping_mul(6_364_136_223_846_793_005);
+    while chosen.len() < count && left.iter().any(|points| !points.is_empty()) {
+        for points in left.iter_mut().filter(|points| !points.is_empty()) {
+            draw = draw
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let index = usize::try_from(draw >> 33).unwrap_or(0) % points.len();
+            chosen.push(points.swap_remove(index));
+        }
+    }
+    chosen.truncate(count);
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Point> {
+        let of = |step: &str, count| ((Part::Executor, step.to_owned()), count);
+        let runs = [
+            Effects::from([of("a", 2), of("b", 1)]),
+            Effects::from([of("a", 3)]),
+        ];
+        points(Flow::Create, &runs)
+    }
+
+    #[test]
+    fn a_point_is_what_both_runs_did() {
+        let all = all();
+        assert_eq!(all.len(), 6);
+        assert!(
+            all.iter()
+                .all(|point| point.step == "a" && point.occurrence <= 2)
+        );
+    }
+
+    #[test]
+    fn a_point_is_a_file() {
+        for point in all() {
+            assert_eq!(Point::read(&point.file().to_string()), Some(point));
+        }
+    }
+
+    #[test]
+    fn a_seed_chooses_the_same_points() {
+        let flows = [all()];
+        assert_eq!(sample(&flows, 4, 7), sample(&flows, 4, 7));
+        assert_eq!(sample(&flows, 99, 7).len(), 6);
+        assert!((0..9).any(|seed| sample(&flows, 4, seed) != sample(&flows, 4, 9)));
+    }
 }

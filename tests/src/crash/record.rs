@@ -1,84 +1,114 @@
-//! Writes that changed something, by namespace, read from the audit log as it grows.
+//! How often each object was created and deleted, from watches of a namespace.
+//!
+//! Every incarnation has a uid of its own, so none is counted twice and none that a watch saw is missed.
+//! The audit log does not do here: it lacks the answer of a request whose sender died.
 
-use std::collections::HashMap;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
+use futures::StreamExt as _;
+use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
+use tokio::task::AbortHandle;
 
-/// The record of all namespaces; lanes share it, so that each line is read once.
-pub struct Record {
-    path: PathBuf,
-    state: Mutex<State>,
-}
+use crate::objects::Objects;
+
+/// Kinds that are counted. Leases are not: each attempt of a step makes one. Pods are not: they are the
+/// Deployment controller's.
+const KINDS: [&str; 7] = [
+    "papp",
+    "dbm",
+    "deployment",
+    "service",
+    "configmap",
+    "pvc",
+    "event",
+];
 
 #[derive(Default)]
-struct State {
-    read: u64,
-    rest: Vec<u8>,
-    /// `create|delete resource name`, in order.
-    changes: HashMap<String, Vec<String>>,
+struct Counts {
+    created: BTreeSet<String>,
+    deleted: BTreeSet<String>,
+}
+
+/// By kind and name.
+type All = BTreeMap<(&'static str, String), Counts>;
+
+/// The record of one namespace.
+pub(super) struct Record {
+    all: Arc<Mutex<All>>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Record {
-    /// The record in the audit log at `path`.
-    #[must_use]
-    pub fn new(path: PathBuf) -> Self {
+    pub(super) fn begin(objects: &Objects) -> Self {
+        let all = Arc::new(Mutex::<All>::default());
+        let tasks = KINDS.map(|kind| {
+            let (api, all) = (objects.api(kind), all.clone());
+            tokio::spawn(async move {
+                loop {
+                    watch(kind, &api, &all).await;
+                }
+            })
+            .abort_handle()
+        });
         Self {
-            path,
-            state: Mutex::default(),
+            all,
+            tasks: tasks.into(),
         }
     }
 
-    /// Creations and deletions by the parts in a namespace, of objects whose name begins with `name`.
-    ///
-    /// # Panics
-    /// If the log can't be read.
-    #[must_use]
-    pub fn of(&self, namespace: &str, name: &str) -> Vec<String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut file = std::fs::File::open(&self.path).expect("there is an audit log");
-        file.seek(SeekFrom::Start(state.read)).expect("a file");
-        let mut bytes = std::mem::take(&mut state.rest);
-        let before = bytes.len();
-        file.read_to_end(&mut bytes).expect("a readable log");
-        state.read += u64::try_from(bytes.len() - before).unwrap_or(0);
-        let end = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        state.rest = bytes.split_off(end);
-        for line in bytes.split(|byte| *byte == b'\n') {
-            if let Some((namespace, change)) = change(line) {
-                state.changes.entry(namespace).or_default().push(change);
+    /// Lines `created|deleted kind name` with their counts, of objects whose name begins with `name`.
+    pub(super) fn of(&self, name: &str) -> Vec<(String, usize)> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = BTreeMap::<String, usize>::new();
+        for ((kind, object), counts) in all.iter() {
+            if !object.starts_with(name) {
+                continue;
+            }
+            // The name of an Event is what it is about and an id; others tell of pods.
+            let object = match (*kind, object.split_once('.')) {
+                ("event", Some((about, _))) if about == name => about,
+                ("event", _) => continue,
+                (_, _) => object,
+            };
+            for (word, uids) in [("created", &counts.created), ("deleted", &counts.deleted)] {
+                if !uids.is_empty() {
+                    *lines.entry(format!("{word} {kind} {object}")).or_default() += uids.len();
+                }
             }
         }
-        let all = state.changes.get(namespace);
-        let own = all.into_iter().flatten().filter(|change| {
-            let mut words = change.split(' ').skip(2);
-            words.next().is_some_and(|word| word.starts_with(name))
-        });
-        own.cloned().collect()
+        lines.into_iter().collect()
     }
 }
 
-fn change(line: &[u8]) -> Option<(String, String)> {
-    const PARTS: &[u8] = b"\"system:serviceaccount:signalbox-system:";
-    // Most lines are not ours; reading those would take the time of the parts.
-    line.windows(PARTS.len()).find(|part| *part == PARTS)?;
-    let entry: Value = serde_json::from_slice(line).ok()?;
-    let code = entry["responseStatus"]["code"].as_u64()?;
-    let what = match (entry["verb"].as_str()?, code) {
-        ("delete", 200 | 202) => "delete",
-        (_, 201) => "create",
-        _ => return None,
+/// One watch until it ends; the next begins with all that is there, which changes no count.
+async fn watch(kind: &'static str, api: &Api<DynamicObject>, all: &Mutex<All>) {
+    let params = WatchParams::default().timeout(290);
+    let Ok(stream) = api.watch(&params, "0").await else {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        return;
     };
-    let target = &entry["objectRef"];
-    let name = target["name"].as_str()?;
-    let resource = target["resource"].as_str()?;
-    Some((
-        target["namespace"].as_str()?.to_owned(),
-        format!("{what} {resource} {name}"),
-    ))
+    let mut stream = std::pin::pin!(stream);
+    while let Some(Ok(event)) = stream.next().await {
+        let (object, deleted) = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+            WatchEvent::Deleted(object) => (object, true),
+            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
+        };
+        let (Some(name), Some(uid)) = (object.metadata.name, object.metadata.uid) else {
+            continue;
+        };
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = all.entry((kind, name)).or_default();
+        if deleted {
+            counts.deleted.insert(uid.clone());
+        }
+        counts.created.insert(uid);
+    }
 }

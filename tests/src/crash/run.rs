@@ -47,6 +47,14 @@ pub enum Verdict {
     },
 }
 
+impl Reference {
+    /// What another fault-free run ended with and this one did not, or the other way round.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        differences(&self.end, &other.end)
+    }
+}
+
 impl Lane<'_> {
     /// A run without a fault.
     ///
@@ -54,7 +62,7 @@ impl Lane<'_> {
     /// If it does not end well.
     pub async fn learn(&mut self, flow: Flow) -> Reference {
         let run = self.run(flow);
-        let masks = self.prepare(&run).await;
+        let masks = self.prepare(&run).await.expect("a run can begin");
         let begun = Instant::now();
         flow.act(&run).await;
         let (mut last, mut since) = (0, Instant::now());
@@ -77,7 +85,13 @@ impl Lane<'_> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let effects = self.effects();
-        let end = take(&run, masks).await;
+        let mut end = take(&run, masks.clone()).await;
+        // What the app owned is removed by the garbage collector, in its own time.
+        while flow == Flow::Delete && !nothing_is_left(&end) {
+            assert!(begun.elapsed() < LIMIT, "left behind: {end:?}");
+            tokio::time::sleep(LOOK_EVERY).await;
+            end = take(&run, masks.clone()).await;
+        }
         clear(&run).await;
         Reference { end, effects, took }
     }
@@ -85,7 +99,10 @@ impl Lane<'_> {
     /// A run in which a part dies at `point`.
     pub async fn suffer(&mut self, point: &Point, reference: &Reference) -> Verdict {
         let run = self.run(point.flow);
-        let masks = self.prepare(&run).await;
+        let masks = match self.prepare(&run).await {
+            Ok(masks) => masks,
+            Err(why) => return unlike_because(vec![why]),
+        };
         let director = self.part(point.part).proxy.director.clone();
         director.begin(masks.clone(), point.plan());
         let before = director.deaths();
@@ -137,11 +154,7 @@ impl Lane<'_> {
         unlike.extend(self.panics());
         clear(&run).await;
         if !unlike.is_empty() {
-            let twice = unlike.iter().any(|line| is_twice(line));
-            return Verdict::Unlike {
-                differences: unlike,
-                twice,
-            };
+            return unlike_because(unlike);
         }
         match died_at {
             Some(_) => Verdict::Alike { took },
@@ -150,7 +163,8 @@ impl Lane<'_> {
     }
 
     /// The state to begin with; the names of the run. The trace begins here.
-    async fn prepare(&mut self, run: &Run<'_>) -> Masks {
+    async fn prepare(&mut self, run: &Run<'_>) -> Result<Masks, String> {
+        self.raise();
         self.begin(&run.masks());
         run.flow.prepare(run).await;
         let begun = Instant::now();
@@ -164,12 +178,11 @@ impl Lane<'_> {
             if ready && self.is_at_rest(run, Flow::is_prepared).await {
                 break;
             }
-            assert!(
-                begun.elapsed() < LIMIT,
-                "the beginning of {} does not come: {:?}",
-                run.flow.word(),
-                object(run).await
-            );
+            if begun.elapsed() > LIMIT {
+                let found = object(run).await;
+                clear(run).await;
+                return Err(format!("the beginning does not come: {found:?}"));
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let mut masks = run.masks();
@@ -178,12 +191,25 @@ impl Lane<'_> {
             masks = masks.with_revision(stable);
         }
         self.begin(&masks);
-        masks
+        Ok(masks)
     }
 
     fn begin(&self, masks: &Masks) {
         for part in &self.parts {
             part.proxy.director.begin(masks.clone(), Plan::default());
+        }
+    }
+
+    /// Parts that a former run left dead are started again.
+    fn raise(&mut self) {
+        for index in 0..self.parts.len() {
+            let ended = self
+                .parts
+                .get_mut(index)
+                .map(|part| part.process().has_ended());
+            if ended == Some(true) {
+                self.start_part(index);
+            }
         }
     }
 
@@ -229,6 +255,16 @@ impl Lane<'_> {
 
 async fn object(run: &Run<'_>) -> Option<Value> {
     run.objects().find(run.flow.kind(), run.name()).await
+}
+
+/// Only counts of what was created and deleted.
+fn nothing_is_left(end: &Snapshot) -> bool {
+    end.keys().all(|line| line.starts_with("count "))
+}
+
+fn unlike_because(differences: Vec<String>) -> Verdict {
+    let twice = differences.iter().any(|line| is_twice(line));
+    Verdict::Unlike { differences, twice }
 }
 
 /// Whether a difference says that something was made more often than once.

@@ -39,15 +39,9 @@ pub(super) async fn take(run: &Run<'_>, mut masks: Masks) -> Snapshot {
             flatten(&about, &object, &mut snapshot);
         }
     }
-    for change in run.changes() {
-        // The name of an Event ends in an id.
-        let change = match change.find(" events ") {
-            Some(_) => change.split('.').next().unwrap_or_default().to_owned(),
-            None => change,
-        };
+    for (change, count) in run.changes() {
         let line = format!("count {}", masks.mask(&change).0);
-        let count = snapshot.remove(&line).and_then(|n| n.parse().ok());
-        snapshot.insert(line, (count.unwrap_or(0_u32) + 1).to_string());
+        snapshot.insert(line, count.to_string());
     }
     if let Some(url) = run.own_database() {
         for (line, count) in effects(&url).await {

@@ -13,6 +13,11 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("*", "/metadata/generation", "counts the writes of all"),
     (
         "*",
+        "/metadata/annotations/signalbox.dev~1applied",
+        "a hash over names and uids",
+    ),
+    (
+        "*",
         "/metadata/annotations/signalbox.dev~1reconcile-id",
         "an id of a flight",
     ),
