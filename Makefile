@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point steady-faults check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ crash-points: tools servers build ## Kill each part at each of its effects, on r
 
 crash-point: tools servers build ## One of them again: make crash-point POINT=<file>
 	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
+
+steady-faults: tools servers build ## Faults that last, the API server away for three minutes
+	@SIGNALBOX_AWAY_SECONDS=180 $(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

@@ -21,7 +21,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Objects of `namespace`, through `client`.
+    /// Objects of `namespace` (empty: of all), through `client`.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self {
@@ -69,6 +69,9 @@ impl Objects {
         };
         let resource =
             ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        if self.namespace.is_empty() {
+            return Api::all_with(self.client.clone(), &resource);
+        }
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use kube::config::Kubeconfig;
 use signalbox_proxy::{Proxy, Servers};
 
+use crate::objects::Objects;
 use crate::parts::{Part, PartProcess};
-use crate::world::World;
+use crate::world::{World, client_with};
 
 /// A part whose every connection leads through its proxy.
 pub struct ProxiedPart {
@@ -96,6 +97,12 @@ impl ProxiedPart {
         let process = world.part_with(self.part, &arguments, environment);
         self.proxy.director.attach(process.pid());
         self.process.insert(process)
+    }
+
+    /// Objects of a namespace as the part reaches them, with its rights; each request is sent once.
+    pub async fn objects(&self, namespace: &str) -> Objects {
+        let client = client_with(&self.kubeconfig, |config| config.default_retry = false);
+        Objects::new(client.await, namespace)
     }
 
     /// The running process.

@@ -313,9 +313,14 @@ fn keep(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 async fn client(kubeconfig: &Path) -> Client {
+    client_with(kubeconfig, |_| {}).await
+}
+
+pub(crate) async fn client_with(kubeconfig: &Path, change: fn(&mut kube::Config)) -> Client {
     let config = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await
         .expect("a usable kubeconfig");
+    change(&mut config);
     Client::try_from(config).expect("a client")
 }

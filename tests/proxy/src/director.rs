@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::mask::Masks;
-use crate::plan::{Fault, Occurrence, Place, Plan, drawn, fits};
+use crate::plan::{Fault, Place, Plan};
 use crate::trace::Entry;
 
 /// A part that has its last answer lives on until it sends something, or for this long.
@@ -41,6 +41,7 @@ pub struct Director {
     state: Mutex<State>,
     /// Grows with each death.
     deaths: watch::Sender<u64>,
+    paused: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -49,9 +50,10 @@ struct State {
     plan: Plan,
     counts: HashMap<String, u32>,
     trace: Vec<Entry>,
-    made: Vec<String>,
+    made: Vec<Entry>,
     victim: Option<u32>,
     doomed: bool,
+    begun: Option<Instant>,
 }
 
 impl Director {
@@ -59,6 +61,7 @@ impl Director {
         Arc::new(Self {
             state: Mutex::default(),
             deaths: watch::channel(0).0,
+            paused: watch::channel(false).0,
         })
     }
 
@@ -73,6 +76,7 @@ impl Director {
             masks,
             plan,
             victim: state.victim,
+            begun: Some(Instant::now()),
             ..State::default()
         };
     }
@@ -98,7 +102,7 @@ impl Director {
 
     /// The steps at which a fault was made since the run began.
     #[must_use]
-    pub fn made(&self) -> Vec<String> {
+    pub fn made(&self) -> Vec<Entry> {
         self.state().made.clone()
     }
 
@@ -129,24 +133,21 @@ impl Director {
         *count += 1;
         let occurrence = *count;
         let number = u64::try_from(state.trace.len()).unwrap_or(u64::MAX) + 1;
-        state.trace.push(Entry {
+        let at = state.begun.map_or(0, |begun| begun.elapsed().as_millis());
+        let entry = Entry {
             number,
             step: text.clone(),
             occurrence,
+            at: u64::try_from(at).unwrap_or(u64::MAX),
             effect,
             own,
-        });
-        let due = state.plan.rules.iter().find(|rule| {
-            let chosen = match rule.occurrence {
-                Occurrence::Every => true,
-                Occurrence::Nth(nth) => nth == occurrence,
-                Occurrence::Percent { of, seed } => drawn(seed, number, of),
-            };
-            chosen && fits(&rule.step, &text)
-        });
-        let fault = due.map(|rule| rule.fault.clone());
+        };
+        state.trace.push(entry.clone());
+        let due = state.plan.first_that_fits(&text, occurrence, number);
+        let fault = due.cloned();
+        state.plan.spend(&text);
         if fault.is_some() {
-            state.made.push(format!("{text} #{occurrence}"));
+            state.made.push(entry);
         }
         drop(state);
         if fault == Some(Fault::Kill(Place::Before)) {
@@ -175,22 +176,49 @@ impl Director {
         });
     }
 
+    /// SIGSTOP; returns when the part was resumed.
+    pub(crate) async fn pause(&self) {
+        self.paused.send_replace(true);
+        self.signal(Signal::STOP);
+        let mut paused = self.paused.subscribe();
+        // The sender lives as long as this.
+        let _ = paused.wait_for(|paused| !*paused).await;
+    }
+
+    /// Whether the part holds still.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        *self.paused.borrow()
+    }
+
+    /// SIGCONT; what was held is passed on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+        self.paused.send_replace(false);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let victim = self.state().victim;
+        if let Some(pid) = victim.and_then(pid) {
+            // A part that is gone already needs no signal.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// SIGKILL, and all connections are cut.
     pub(crate) fn kill(&self) {
-        let victim = {
+        self.signal(Signal::KILL);
+        {
             let mut state = self.state();
             state.doomed = false;
-            state.victim.take()
-        };
-        let pid = victim
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // A part that is gone already needs no signal.
-            let _ = kill_process(pid, Signal::KILL);
+            state.victim = None;
         }
         self.deaths.send_modify(|deaths| *deaths += 1);
     }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
 #[cfg(test)]
@@ -210,7 +238,8 @@ mod tests {
         assert_eq!(due("write other"), None);
         assert_eq!(due("write orders"), Some(Fault::Drop));
         assert_eq!(due("write orders"), None);
-        assert_eq!(director.made(), ["write $app #2"]);
+        assert_eq!(director.made().len(), 1);
+        assert_eq!(director.made()[0].number, 3);
         assert_eq!(crate::trace::effects(&director.trace())["write $app"], 3);
     }
 

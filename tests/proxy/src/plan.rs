@@ -25,6 +25,38 @@ impl Plan {
         }
     }
 
+    /// The same for the first of all steps that fit.
+    #[must_use]
+    pub fn once_any(step: &str, fault: Fault) -> Self {
+        Self {
+            rules: vec![Rule {
+                step: step.to_owned(),
+                occurrence: Occurrence::First,
+                fault,
+            }],
+        }
+    }
+
+    /// The fault that is due at a step.
+    #[must_use]
+    pub fn first_that_fits(&self, step: &str, occurrence: u32, number: u64) -> Option<&Fault> {
+        let due = self.rules.iter().find(|rule| {
+            let chosen = match rule.occurrence {
+                Occurrence::Every | Occurrence::First => true,
+                Occurrence::Nth(nth) => nth == occurrence,
+                Occurrence::Percent { of, seed } => drawn(seed, number, of),
+            };
+            chosen && fits(&rule.step, step)
+        });
+        due.map(|rule| &rule.fault)
+    }
+
+    /// A rule for the first step that fits has done its work.
+    pub(crate) fn spend(&mut self, step: &str) {
+        self.rules
+            .retain(|rule| rule.occurrence != Occurrence::First || !fits(&rule.step, step));
+    }
+
     /// A plan of one rule for every step that fits.
     #[must_use]
     pub fn every(step: &str, fault: Fault) -> Self {
@@ -58,6 +90,8 @@ pub enum Occurrence {
     /// Each of them.
     #[default]
     Every,
+    /// The first step that fits, however it reads.
+    First,
     /// This one, from 1.
     Nth(u32),
     /// These of a hundred, chosen by a seed: the same seed chooses the same ones.
@@ -97,6 +131,8 @@ pub enum Fault {
     Duplicate,
     /// The connection is cut before it.
     Cut,
+    /// SIGSTOP for the part; the step is held until it is resumed, and is then passed on. API requests only.
+    Pause,
     /// From this watch event on, nothing of its object comes until the event that reads so.
     /// Watch events only.
     Hold {

@@ -14,6 +14,8 @@ pub struct Entry {
     pub step: String,
     /// The how manieth that reads so, from 1.
     pub occurrence: u32,
+    /// Milliseconds since the run began.
+    pub at: u64,
     /// Whether it changes what others see: a write, a publish, an ack, a statement.
     pub effect: bool,
     /// Whether it is about one of the masked names.

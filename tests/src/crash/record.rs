@@ -101,6 +101,10 @@ async fn watch(kind: &'static str, api: &Api<DynamicObject>, all: &Mutex<All>) {
             WatchEvent::Deleted(object) => (object, true),
             WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
         };
+        // Other controllers tell of the same objects.
+        if kind == "event" && object.data["reportingController"] != "signalbox.dev/executor" {
+            continue;
+        }
         let (Some(name), Some(uid)) = (object.metadata.name, object.metadata.uid) else {
             continue;
         };

@@ -41,6 +41,11 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "/status",
         "the cluster's; the app's own status counts its pods",
     ),
+    (
+        "pvc",
+        "/metadata/annotations",
+        "the provisioner's; ours is a hash",
+    ),
     ("pvc", "/status", "the cluster's"),
     ("pvc", "/spec/volumeName", "given by the provisioner"),
     ("service", "/spec/clusterIP", "given by the server"),

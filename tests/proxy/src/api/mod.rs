@@ -134,6 +134,11 @@ impl Gate {
                 first
             }
             Some(Fault::Cut) => Err(Cut),
+            Some(Fault::Pause) => {
+                self.director.pause().await;
+                let response = self.send(whole).await?;
+                self.hand_over(response, None).await
+            }
         }
     }
 
@@ -160,6 +165,7 @@ impl Gate {
                 self.director.kill();
                 return Err(Cut);
             }
+            Some(Fault::Pause) => self.director.pause().await,
             None | Some(Fault::Hold { .. } | Fault::Duplicate) => {}
         }
         let (mut head, body) = self.send(whole).await?.into_parts();

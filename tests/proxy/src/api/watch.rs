@@ -86,7 +86,7 @@ impl Watch {
         }
         let pass = |line: Bytes| to.send(line).is_ok();
         match step.fault {
-            None | Some(Fault::Refuse { .. } | Fault::Lose(_)) => pass(line),
+            None | Some(Fault::Refuse { .. } | Fault::Lose(_) | Fault::Pause) => pass(line),
             Some(Fault::Drop) => true,
             Some(Fault::Duplicate) => pass(line.clone()) && pass(line),
             Some(Fault::Delay { ms }) => {

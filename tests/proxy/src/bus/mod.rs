@@ -109,7 +109,9 @@ impl Wire {
         let step = self.director.arrive(&text, effect)?;
         let pass = |raw: Bytes| to.send(raw).map_err(|_| Cut);
         match step.fault {
-            None | Some(Fault::Refuse { .. } | Fault::Hold { .. } | Fault::Gone) => pass(raw),
+            None | Some(Fault::Refuse { .. } | Fault::Hold { .. } | Fault::Gone | Fault::Pause) => {
+                pass(raw)
+            }
             Some(fault @ (Fault::Kill(_) | Fault::Lose(_))) => {
                 pass(raw)?;
                 match reply {
@@ -182,6 +184,7 @@ impl Wire {
                 Fault::Refuse { .. }
                 | Fault::Hold { .. }
                 | Fault::Gone
+                | Fault::Pause
                 | Fault::Lose(Loss::Timeout),
             ) => pass(raw),
             Some(Fault::Kill(Place::After)) => {
@@ -222,7 +225,8 @@ impl Wire {
             | Fault::Duplicate
             | Fault::Cut
             | Fault::Hold { .. }
-            | Fault::Gone => Ok(true),
+            | Fault::Gone
+            | Fault::Pause => Ok(true),
         }
     }
 

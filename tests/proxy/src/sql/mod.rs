@@ -138,7 +138,8 @@ impl Session {
                 | Fault::Refuse { .. }
                 | Fault::Duplicate
                 | Fault::Hold { .. }
-                | Fault::Gone,
+                | Fault::Gone
+                | Fault::Pause,
             ) => {}
         }
         self.ends().push_back(fault);
@@ -198,7 +199,8 @@ impl Session {
                 | Fault::Duplicate
                 | Fault::Cut
                 | Fault::Hold { .. }
-                | Fault::Gone,
+                | Fault::Gone
+                | Fault::Pause,
             ) => self.pass(unit, to).await,
         }
     }
