@@ -248,6 +248,8 @@ async fn a_stopped_executor_writes_too_late() {
         )
         .await;
         all_serve(&world, &objects).await;
+        // Old revisions are swept behind that.
+        falls_silent(&world, "the other executor's work", QUIET, PATIENCE).await;
         second.terminate().await;
         let before = objects.get("papp", &name).await;
         let mark = world.audit().mark();
@@ -270,6 +272,7 @@ async fn a_stopped_executor_writes_too_late() {
         writes.len(),
         changed.len()
     );
+    assert_eq!(late, writes.len(), "each was sent");
     assert!(changed.is_empty(), "{changed:?}");
 }
 

@@ -176,7 +176,7 @@ impl Director {
         });
     }
 
-    /// SIGSTOP; returns when the part was resumed.
+    /// SIGSTOP; returns when the part is to be resumed.
     pub(crate) async fn pause(&self) {
         self.paused.send_replace(true);
         self.signal(Signal::STOP);
@@ -191,10 +191,14 @@ impl Director {
         *self.paused.borrow()
     }
 
-    /// SIGCONT; what was held is passed on.
+    /// What was held is passed on; the part goes on when it has taken effect.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
         self.paused.send_replace(false);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {

@@ -136,8 +136,10 @@ impl Gate {
             Some(Fault::Cut) => Err(Cut),
             Some(Fault::Pause) => {
                 self.director.pause().await;
-                let response = self.send(whole).await?;
-                self.hand_over(response, None).await
+                // Sent while the part holds still: awake, it might take the request back.
+                let sent = self.send(whole).await;
+                self.director.go_on();
+                self.hand_over(sent?, None).await
             }
         }
     }
@@ -165,7 +167,10 @@ impl Gate {
                 self.director.kill();
                 return Err(Cut);
             }
-            Some(Fault::Pause) => self.director.pause().await,
+            Some(Fault::Pause) => {
+                self.director.pause().await;
+                self.director.go_on();
+            }
             None | Some(Fault::Hold { .. } | Fault::Duplicate) => {}
         }
         let (mut head, body) = self.send(whole).await?.into_parts();
