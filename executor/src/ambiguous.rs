@@ -13,9 +13,15 @@ pub(crate) async fn read_back(
     err: ActionError,
 ) -> Result<Applied, ActionError> {
     let target = fenced.target().whole();
-    // If it can't be read either, the first error tells more.
-    let Ok(live) = ctx.api.get(&target).await else {
-        return Err(err);
+    let live = match ctx.api.get(&target).await {
+        Ok(live) => live,
+        // The first error tells more, but a wait that the server asked for holds.
+        Err(unread) => {
+            return Err(ActionError {
+                retry_after: err.retry_after.max(unread.retry_after),
+                ..err
+            });
+        }
     };
     let Some(live) = live else {
         return Err(gone(&err));

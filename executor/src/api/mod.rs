@@ -4,6 +4,7 @@
 //! [`ActionError`] with a class. Never tries a request again: that is for who knows what it rests on.
 
 pub(crate) mod target;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use signalbox_common::class::ErrorClass;
 use tokio::time::Instant;
 
 pub(crate) use target::Target;
+use waits::Waits;
 
 use crate::breaker::Guardian;
 use crate::error::ActionError;
@@ -94,6 +96,7 @@ pub(crate) struct Api {
     client: kube::Client,
     limits: Arc<Limits>,
     guardian: Arc<Guardian>,
+    waits: Arc<Waits>,
     metrics: ExecutorMetrics,
     stop: Stop,
 }
@@ -110,6 +113,7 @@ impl Api {
             client,
             limits,
             guardian,
+            waits: Arc::default(),
             metrics,
             stop: Stop::default(),
         }
@@ -170,6 +174,16 @@ impl Api {
             place = self.limits.acquire(&target.namespace) => place,
         };
         self.stop.check()?;
+        let path = target.whole().path();
+        if let Some(left) = self.waits.left(&path, Instant::now()) {
+            return Err(ActionError {
+                retry_after: Some(left),
+                ..ActionError::new(
+                    ErrorClass::Throttled,
+                    format!("failed to {what}: the API server asked to wait"),
+                )
+            });
+        }
         let ticket = self
             .guardian
             .admit(Instant::now())
@@ -190,6 +204,10 @@ impl Api {
             answer.as_ref().err().is_none_or(|err| !is_ill(err)),
         );
         self.metrics.request(verb, answer.as_ref().err());
+        if let Some(wait) = answer.as_ref().err().and_then(|err| err.retry_after) {
+            let now = Instant::now();
+            self.waits.note(path, now + wait, now);
+        }
         answer
     }
 
