@@ -23,7 +23,7 @@ use signalbox_tests::crash::{ALL, Flow, Lane, Point, Reference, Verdict, points,
 use signalbox_tests::{World, WorldOptions};
 
 /// Points of a sample.
-const SAMPLE: usize = 60;
+const SAMPLE: usize = 96;
 /// A step that was not reached is looked for this often: which steps a run has is in part a matter of time.
 const TRIES: usize = 3;
 
@@ -41,7 +41,7 @@ async fn world() -> World {
 }
 
 async fn lanes(world: &World) -> Vec<Lane<'_>> {
-    let count = number("SIGNALBOX_LANES", 6);
+    let count = number("SIGNALBOX_LANES", 10);
     join_all((0..count).map(|lane| Lane::start(world, lane))).await
 }
 
