@@ -17,6 +17,12 @@ pub struct CommonArgs {
     /// File with the nkey seed of this part's identity on the bus.
     #[arg(long, env = "SIGNALBOX_NKEY_FILE")]
     pub nkey_file: Option<PathBuf>,
+    /// File with the nkey seed that this part signs its messages with; another one than its identity.
+    #[arg(long, env = "SIGNALBOX_SIGNING_KEY_FILE")]
+    pub signing_key_file: Option<PathBuf>,
+    /// File with the public keys whose messages are believed, in lines of `<role> <public key>`.
+    #[arg(long, env = "SIGNALBOX_TRUSTED_KEYS_FILE")]
+    pub trusted_keys_file: Option<PathBuf>,
     /// Name of the Kubernetes cluster in subjects.
     #[arg(long, env = "SIGNALBOX_CLUSTER", default_value = CLUSTER)]
     pub cluster: String,
@@ -36,6 +42,8 @@ impl Default for CommonArgs {
         Self {
             nats_url: NATS_URL.to_owned(),
             nkey_file: None,
+            signing_key_file: None,
+            trusted_keys_file: None,
             cluster: CLUSTER.to_owned(),
             instance: instance(),
             listen: loopback(),

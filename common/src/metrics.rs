@@ -8,6 +8,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::bus::signed::REFUSED;
 use crate::class::{Classify, ErrorClass};
 
 /// Buckets in seconds, from a millisecond to a minute.
@@ -40,8 +41,13 @@ impl Metrics {
     /// An empty registry for the metrics of `component` (`watcher`, `planner`, ...).
     #[must_use]
     pub fn new(component: &'static str) -> Self {
+        let registry = Registry::new();
+        if let Some(refused) = &*REFUSED {
+            // The registry is empty: no name is taken.
+            let _ = registry.register(Box::new(refused.clone()));
+        }
         Self {
-            registry: Registry::new(),
+            registry,
             component,
         }
     }

@@ -19,6 +19,7 @@ pub mod objects;
 pub mod parts;
 pub mod proxied;
 pub mod shared;
+pub mod signing;
 pub mod silence;
 pub mod wait;
 pub mod world;

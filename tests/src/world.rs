@@ -54,6 +54,10 @@ pub struct World {
     pub cluster: DevCluster,
     /// Seeds on disk, by role.
     seeds: BTreeMap<&'static str, PathBuf>,
+    /// Seeds that messages are signed with, by role.
+    signing: BTreeMap<&'static str, PathBuf>,
+    /// The public keys of those.
+    trusted: PathBuf,
     /// Who may do what on the bus.
     pub(crate) bus_rights: String,
     digest_key: PathBuf,
@@ -100,10 +104,13 @@ impl World {
             .into_iter()
             .map(|(role, seed)| (role, keep(&folder, role, &seed)))
             .collect();
+        let (signing, trusted) = signing_keys(&folder);
         let digest_key = keep(&folder, "digest.key", "0123456789abcdef0123456789abcdef");
         let world = Self {
             cluster,
             seeds,
+            signing,
+            trusted,
             bus_rights,
             digest_key,
             namespaces: AtomicUsize::new(0),
@@ -149,6 +156,8 @@ impl World {
         CommonArgs {
             nats_url: self.cluster.nats_url().expect("the world has a bus"),
             nkey_file: Some(self.seed(role)),
+            signing_key_file: self.signing.get(role).cloned(),
+            trusted_keys_file: Some(self.trusted.clone()),
             cluster: "suite".to_owned(),
             instance: format!("suite-{role}"),
             ..CommonArgs::default()
@@ -162,6 +171,16 @@ impl World {
             .get(role)
             .expect("every role has an identity")
             .clone()
+    }
+
+    /// File with the seed that a part signs with.
+    ///
+    /// # Panics
+    /// Never: every part has one.
+    #[must_use]
+    pub fn signing_key(&self, part: Part) -> PathBuf {
+        let file = self.signing.get(part.name());
+        file.expect("every part signs").clone()
     }
 
     /// Starts a part.
@@ -178,6 +197,12 @@ impl World {
         arguments: &[&str],
         environment: Vec<(&'static str, OsString)>,
     ) -> PartProcess {
+        let keys = [
+            ("SIGNALBOX_SIGNING_KEY_FILE", self.signing_key(part)),
+            ("SIGNALBOX_TRUSTED_KEYS_FILE", self.trusted.clone()),
+        ];
+        let keys = keys.map(|(name, path)| (name, path.into_os_string()));
+        let environment = keys.into_iter().chain(environment).collect();
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let instance = format!("{}-{number}", part.name());
         let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
@@ -304,6 +329,18 @@ impl World {
             .await
             .expect("the documents are accepted");
     }
+}
+
+/// A key to sign with for each part, and the list of those that are trusted.
+fn signing_keys(folder: &Path) -> (BTreeMap<&'static str, PathBuf>, PathBuf) {
+    let (mut seeds, mut trusted) = (BTreeMap::new(), Vec::new());
+    for part in [Part::Watcher, Part::Planner, Part::Executor] {
+        let role = part.name();
+        let (seed, public) = rights::new_identity().expect("randomness");
+        seeds.insert(role, keep(folder, &format!("{role}.sign"), &seed));
+        trusted.push(format!("{role} {public}\n"));
+    }
+    (seeds, keep(folder, "trusted.keys", &trusted.concat()))
 }
 
 fn keep(folder: &Path, name: &str, text: &str) -> PathBuf {

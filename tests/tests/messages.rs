@@ -9,12 +9,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream as Stored;
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 use signalbox_common::bus::limits::{MAX_HEADERS, MAX_MESSAGE};
 use signalbox_common::record::REASON;
 use signalbox_tests::fixtures::minimal;
 use signalbox_tests::objects::condition;
-use signalbox_tests::{World, WorldOptions, eventually};
+use signalbox_tests::{Part, World, WorldOptions, eventually, signing};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -26,6 +27,18 @@ async fn connect(world: &World, role: &str, inbox: &str) -> async_nats::Client {
         .connect(world.cluster.nats_url().unwrap())
         .await
         .unwrap()
+}
+
+/// Sends to a stream as the part would that holds this key, and returns what the stream answers.
+async fn send_signed(
+    client: &async_nats::Client,
+    key: &KeyPair,
+    subject: &str,
+    body: String,
+) -> Value {
+    let headers = signing::headers(key, subject, subject, body.as_bytes());
+    let answer = client.request_with_headers(subject.to_owned(), headers, body.into());
+    serde_json::from_slice(&answer.await.unwrap().payload).unwrap()
 }
 
 /// Sends to a stream as anybody would, and returns what the stream answers.
@@ -69,15 +82,16 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
         ),
         (r#"{"schema":1}"#.to_owned(), "schema 1: missing field"),
     ];
-    for (role, word, stream) in [
-        ("watcher", "event", "EVENTS"),
-        ("planner", "plan", "PLANS"),
-        ("executor", "outcome", "OUTCOMES"),
+    for (part, word, stream) in [
+        (Part::Watcher, "event", "EVENTS"),
+        (Part::Planner, "plan", "PLANS"),
+        (Part::Executor, "outcome", "OUTCOMES"),
     ] {
+        let (role, key) = (part.name(), signing::key(&world, part));
         let client = connect(&world, role, &format!("_INBOX_{role}")).await;
         for (number, (body, why)) in cases.iter().enumerate() {
             let subject = format!("sb.{word}.suite.PortfolioApp.{namespace}.ghost-{number}");
-            let answer = send(&client, &subject, body.clone()).await;
+            let answer = send_signed(&client, &key, &subject, body.clone()).await;
             assert_eq!(answer.get("error"), None, "{stream} takes case {number}");
             let (reason, kept) = buried(&dead, stream, &subject).await;
             assert!(reason.contains(why), "{stream}, case {number}: {reason}");
@@ -86,7 +100,7 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
         // What is a little too large is taken by the stream, not by its reader; DEAD keeps what fits.
         let body = json!({"schema": 1, "filler": "x".repeat(MAX_MESSAGE)}).to_string();
         let subject = format!("sb.{word}.suite.PortfolioApp.{namespace}.large");
-        let answer = send(&client, &subject, body.clone()).await;
+        let answer = send_signed(&client, &key, &subject, body.clone()).await;
         assert_eq!(answer.get("error"), None, "{stream} takes it");
         let (reason, kept) = buried(&dead, stream, &subject).await;
         assert!(reason.contains("more than the limit of 262144"), "{reason}");
@@ -94,7 +108,7 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
         // What is larger still is refused to its sender: nobody takes it for stored.
         let subject = format!("sb.{word}.suite.PortfolioApp.{namespace}.giant");
         let body = "x".repeat(MAX_MESSAGE + MAX_HEADERS + 1);
-        let answer = send(&client, &subject, body).await;
+        let answer = send_signed(&client, &key, &subject, body).await;
         assert_eq!(
             answer.pointer("/error/description"),
             Some(&json!("message size exceeds maximum allowed")),

@@ -1,4 +1,4 @@
-//! Identities on the bus for one local setup: an nkey for each role, made at start.
+//! Identities on the bus for one local setup, and the keys that messages are signed with: made at start.
 //!
 //! Seeds are files in the setup's own folder, readable by their owner only.
 
@@ -14,6 +14,10 @@ pub(super) const TENANT: &str = "ci";
 /// Seeds by role; not written anywhere yet.
 pub(super) struct Keys {
     seeds: Vec<(Role, String)>,
+    /// Seeds of the parts that sign.
+    signing: Vec<(Role, String)>,
+    /// Their public keys, in lines of `<role> <key>`.
+    trusted: String,
     config: String,
 }
 
@@ -30,8 +34,16 @@ impl Keys {
             seeds.push((role.clone(), seed));
             users.push((role, public));
         }
+        let (mut signing, mut trusted) = (Vec::new(), Vec::new());
+        for role in [Role::Watcher, Role::Planner, Role::Executor] {
+            let (seed, public) = new_identity()?;
+            trusted.push(format!("{role} {public}\n"));
+            signing.push((role, seed));
+        }
         Ok(Self {
             seeds,
+            signing,
+            trusted: trusted.concat(),
             config: server_config(&users),
         })
     }
@@ -49,7 +61,12 @@ impl Keys {
             let path = file(folder, role);
             private(&path, seed).map_err(CliError::file("write", &path))?;
         }
-        Ok(())
+        for (role, seed) in &self.signing {
+            let path = signing_file(folder, role);
+            private(&path, seed).map_err(CliError::file("write", &path))?;
+        }
+        let path = trusted_file(folder);
+        std::fs::write(&path, &self.trusted).map_err(CliError::file("write", &path))
     }
 }
 
@@ -57,6 +74,18 @@ impl Keys {
 #[must_use]
 pub(super) fn file(folder: &Path, role: &Role) -> PathBuf {
     folder.join(format!("{}.nk", role.label()))
+}
+
+/// The file of the seed that a role signs with.
+#[must_use]
+pub(super) fn signing_file(folder: &Path, role: &Role) -> PathBuf {
+    folder.join(format!("{}.sign.nk", role.label()))
+}
+
+/// The file of the keys that are trusted.
+#[must_use]
+pub(super) fn trusted_file(folder: &Path) -> PathBuf {
+    folder.join("trusted.keys")
 }
 
 fn private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -117,6 +117,14 @@ fn args<A: Parser>(
         format!("signalbox-{role}"),
         format!("--nats-url={}", place.nats_url),
         format!("--nkey-file={}", keys::file(place.keys, role).display()),
+        format!(
+            "--signing-key-file={}",
+            keys::signing_file(place.keys, role).display()
+        ),
+        format!(
+            "--trusted-keys-file={}",
+            keys::trusted_file(place.keys).display()
+        ),
         format!("--instance={role}-1"),
         "--cluster=default".to_owned(),
         "--listen=127.0.0.1:0".to_owned(),

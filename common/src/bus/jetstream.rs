@@ -18,7 +18,9 @@ use super::limits::ANSWER_WITHIN;
 use super::memory_queue::check;
 use super::pull::Pull;
 use super::rights::Role;
-use super::{Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState};
+use super::{
+    Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, signed,
+};
 use crate::config::CommonArgs;
 use crate::subject::Stream;
 
@@ -28,12 +30,12 @@ pub struct JetStreamBus {
 }
 
 impl JetStreamBus {
-    /// Connects as `role`, with the nkey of the arguments.
+    /// Connects as `role`, with the nkey of the arguments; signs and checks with the keys that they name.
     pub async fn connect(args: &CommonArgs, role: Role) -> Result<SharedBus, BusError> {
-        Ok(Self::with_args(args, &role).await?)
+        signed::with_keys(Self::with_args(args, &role).await?, args).await
     }
 
-    /// The same, as its own type.
+    /// Connects without signatures, as its own type.
     pub async fn with_args(args: &CommonArgs, role: &Role) -> Result<Arc<Self>, BusError> {
         let seed = match &args.nkey_file {
             Some(path) => {

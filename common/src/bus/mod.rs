@@ -15,6 +15,8 @@ pub mod memory;
 mod memory_queue;
 mod pull;
 pub mod rights;
+pub mod signature;
+pub mod signed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
