@@ -35,7 +35,7 @@ bench: tools servers ## Measure speed and memory against the bare writes (about 
 	$(CARGO) build --release --workspace --bins
 	@$(CARGO) run --quiet --release --bin signalbox-bench -- $(SCENARIOS)
 
-crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about half an hour)
+crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about twenty minutes)
 	@$(CARGO) test --quiet --workspace --test crash_points every_crash_point -- --ignored --nocapture
 
 crash-point: tools servers build ## One of them again: make crash-point POINT=<file>

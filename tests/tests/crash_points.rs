@@ -141,6 +141,9 @@ fn report(verdicts: &Verdicts) {
     let mut bad = 0;
     for flow in ALL {
         let own = || verdicts.iter().filter(|(point, _)| point.flow == flow);
+        if own().next().is_none() {
+            continue;
+        }
         let count = |is: fn(&Verdict) -> bool| own().filter(|(_, verdict)| is(verdict)).count();
         let mut times: Vec<Duration> = own()
             .filter_map(|(_, verdict)| match verdict {

@@ -24,7 +24,7 @@ use signalbox_tests::proxied::ProxiedPart;
 use signalbox_tests::silence::falls_silent;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(3);
 const QUIET: Duration = Duration::from_secs(1);
 const LINES: &str = "  replicas: 2\n  config: { LEVEL: info }\n  rollout: { steps: [{ weight: 50 }], drainSeconds: 0 }";
 

@@ -1,0 +1,128 @@
+//! Publishes, acks and deliveries of the bus.
+
+use std::collections::BTreeMap;
+
+use signalbox_common::bus::Message;
+use signalbox_common::bus::jetstream::JetStreamBus;
+use signalbox_common::bus::rights::Role;
+use signalbox_common::subject::Stream;
+use signalbox_proxy::{Direction, Fault, Loss, Place, Plan, Protocol};
+use signalbox_tests::eventually;
+
+use super::{Case, SILENCE, SOON};
+
+fn message(stream: Stream, subject: &str) -> Message {
+    Message {
+        stream,
+        subject: subject.to_owned(),
+        headers: BTreeMap::default(),
+        body: b"{}".to_vec(),
+        msg_id: None,
+    }
+}
+
+/// What a publisher sees, how often the message is stored, whether the part died.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishes_and_deliveries() {
+    let mut case = Case::new("proxy-bus").await;
+    let stored = case.world.bus().await;
+    let planner = JetStreamBus::connect(&case.world.common_args("planner"), Role::Planner)
+        .await
+        .unwrap();
+    let cases = [
+        (None, true, 1, false),
+        (Some(Fault::Drop), false, 0, false),
+        (Some(Fault::Cut), false, 0, false),
+        (Some(Fault::Duplicate), true, 2, false),
+        (Some(Fault::Delay { ms: 100 }), true, 1, false),
+        (Some(Fault::Lose(Loss::Timeout)), false, 1, false),
+        (Some(Fault::Lose(Loss::Reset)), false, 1, false),
+        (Some(Fault::Kill(Place::Before)), false, 0, true),
+        (Some(Fault::Kill(Place::Answer)), false, 1, true),
+        (Some(Fault::Kill(Place::After)), true, 1, true),
+    ];
+    for (number, (fault, answered, times, dies)) in cases.into_iter().enumerate() {
+        let subject = format!("sb.ledger.suite.outcome.PortfolioApp.team.a{number}");
+        let step = format!("bus publish {subject}");
+        let plan = fault.clone().map(|fault| Plan::once(&step, 1, fault));
+        case.plan(plan.unwrap_or_default());
+        let bus = case.bus().await;
+        let before = stored.last_sequence(Stream::Ledger).await;
+        let answer = bus.publish(message(Stream::Ledger, &subject)).await;
+        assert_eq!(answer.is_ok(), answered, "{fault:?}: {answer:?}");
+        if dies {
+            case.is_killed().await;
+        }
+        assert_eq!(case.lives(), !dies, "{fault:?}");
+        let after = stored.last_sequence(Stream::Ledger).await;
+        assert_eq!(after - before, times, "{fault:?}");
+        let steps = case.part.proxy.director.trace();
+        assert!(steps.iter().any(|entry| entry.step == step && entry.effect));
+    }
+
+    let cases = [
+        (None, 1, false),
+        (Some(Fault::Drop), 0, false),
+        (Some(Fault::Duplicate), 2, false),
+        (Some(Fault::Kill(Place::Before)), 0, true),
+        (Some(Fault::Kill(Place::After)), 1, true),
+    ];
+    for (number, (fault, times, dies)) in cases.into_iter().enumerate() {
+        let subject = format!("sb.plan.suite.PortfolioApp.team.a{number}");
+        let step = format!("bus deliver {subject}");
+        let plan = fault.clone().map(|fault| Plan::once(&step, 1, fault));
+        case.plan(plan.unwrap_or_default());
+        let bus = case.bus().await;
+        planner
+            .publish(message(Stream::Plans, &subject))
+            .await
+            .unwrap();
+        let taken = bus
+            .fetch(Stream::Plans, 2, SILENCE)
+            .await
+            .unwrap_or_default();
+        assert_eq!(taken.len(), times, "{fault:?}");
+        if dies {
+            case.is_killed().await;
+        }
+        assert_eq!(case.lives(), !dies, "{fault:?}");
+        // Whatever was taken or not: it is delivered until somebody acknowledges it.
+        case.plan(Plan::default());
+        let bus = case.bus().await;
+        let again = eventually("it is delivered", SOON, || async {
+            let taken = bus
+                .fetch(Stream::Plans, 1, SILENCE)
+                .await
+                .unwrap_or_default();
+            taken.into_iter().next().ok_or("nothing")
+        })
+        .await;
+        assert_eq!(again.subject, subject);
+        again.acker.ack().await.unwrap();
+        let acks = case.part.proxy.director.trace();
+        let ack = format!("bus ack {subject}");
+        assert!(acks.iter().any(|entry| entry.step == ack && entry.effect));
+        assert_eq!(stored.open().await, 0);
+    }
+
+    // A partition holds a publish back; healed, it goes on.
+    let bus = case.bus().await;
+    case.part
+        .proxy
+        .part_from(Protocol::Bus, Direction::ToServer);
+    let before = stored.last_sequence(Stream::Ledger).await;
+    let late = message(
+        Stream::Ledger,
+        "sb.ledger.suite.outcome.PortfolioApp.team.late",
+    );
+    assert!(bus.publish(late).await.is_err());
+    assert_eq!(stored.last_sequence(Stream::Ledger).await, before);
+    case.part.proxy.heal(Protocol::Bus, Direction::ToServer);
+    eventually("it is stored", SOON, || async {
+        match stored.last_sequence(Stream::Ledger).await - before {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
