@@ -21,6 +21,7 @@ use crate::breaker::Guardian;
 use crate::claims::{LongWork, LongWorkOptions};
 use crate::limits::Limits;
 use crate::metrics::ExecutorMetrics;
+use crate::sql::{Database, Postgres};
 use crate::worker::{self, Shared};
 
 /// What an executor is told at start.
@@ -90,14 +91,15 @@ impl Classify for RunError {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError> {
     let client = kube_client::client(&args.common).await?;
     let bus = JetStreamBus::connect(&args.common, Role::Executor).await?;
-    run_with(args, client, bus, shutdown).await
+    run_with(args, client, bus, Arc::new(Postgres), shutdown).await
 }
 
-/// The same with a client and a bus that are there already.
+/// The same with a client, a bus and databases that are there already.
 pub async fn run_with(
     args: Args,
     client: kube::Client,
     bus: SharedBus,
+    database: Arc<dyn Database>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let registry = Metrics::new("executor");
@@ -107,6 +109,7 @@ pub async fn run_with(
     let api = Api::new(client, Limits::new(), guardian.clone(), metrics.clone());
     let work = LongWork::new(LongWorkOptions {
         api: api.clone(),
+        database,
         digest_key_files: args.digest_key_files,
     });
     let work = Arc::new(work.map_err(|err| RunError::LongWork(err.to_string()))?);

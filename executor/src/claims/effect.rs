@@ -21,7 +21,7 @@ use crate::api::Target;
 use crate::api::target::is_name;
 use crate::context::PlanContext;
 use crate::error::ActionError;
-use crate::sql::{self, Author, ConnectionUrl, Job, Limits, SqlError};
+use crate::sql::{Author, ConnectionUrl, Database, Job, Limits, SqlError};
 
 /// An effect with everything it needs.
 pub(super) enum Work {
@@ -148,9 +148,13 @@ fn changed(name: &str) -> ActionError {
 }
 
 /// Does the work.
-pub(super) async fn run(work: &Work, cancel: &CancellationToken) -> Finished {
+pub(super) async fn run(
+    work: &Work,
+    database: &dyn Database,
+    cancel: &CancellationToken,
+) -> Finished {
     match work {
-        Work::Sql(job) => match sql::apply(job, cancel).await {
+        Work::Sql(job) => match database.apply(job, cancel).await {
             Ok(applied) => Finished {
                 state: ClaimState::Succeeded,
                 class: None,

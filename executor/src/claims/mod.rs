@@ -36,6 +36,7 @@ use crate::context::{Applied, PlanContext};
 use crate::error::ActionError;
 use crate::references::keys::{DigestKeys, KeyError};
 use crate::references::{secrets, source};
+use crate::sql::Database;
 
 /// Time that long work has at the end of the executor before it is cancelled.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -46,6 +47,8 @@ const DRAIN_CANCELLED: Duration = Duration::from_secs(15);
 pub(crate) struct LongWorkOptions {
     /// The API server, not bound to a plan.
     pub(crate) api: Api,
+    /// Where files of migrations are applied.
+    pub(crate) database: Arc<dyn Database>,
     /// Files with digest keys; the first is used, the others are still valid.
     pub(crate) digest_key_files: Vec<PathBuf>,
 }
@@ -53,6 +56,7 @@ pub(crate) struct LongWorkOptions {
 /// Long work of this executor.
 pub(crate) struct LongWork {
     api: Api,
+    database: Arc<dyn Database>,
     places: Arc<Places>,
     keys: DigestKeys,
 }
@@ -63,6 +67,7 @@ impl LongWork {
         let keys = DigestKeys::read(&options.digest_key_files)?;
         Ok(Self {
             api: options.api,
+            database: options.database,
             places: Places::new(),
             keys,
         })
@@ -117,6 +122,7 @@ impl LongWork {
             entry,
             effect: step.effect.clone(),
             work,
+            database: self.database.clone(),
             lease,
             version,
             cancel,

@@ -2,6 +2,7 @@
 //!
 //! Decides when the work is cancelled and when its result may still be written. Never claims.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::api::{Api, Target, Write};
 use crate::conflict;
 use crate::context::PlanContext;
 use crate::error::ActionError;
+use crate::sql::Database;
 
 /// Time in which the result must be written; then the claim ends without one.
 const WRITE_LIMIT: Duration = Duration::from_mins(1);
@@ -33,6 +35,7 @@ pub(super) struct Claimed {
     pub(super) entry: Entry,
     pub(super) effect: Effect,
     pub(super) work: Work,
+    pub(super) database: Arc<dyn Database>,
     pub(super) lease: Lease,
     /// Version of the object after the claim.
     pub(super) version: String,
@@ -47,6 +50,7 @@ pub(super) async fn run(claimed: Claimed) {
         entry,
         effect,
         work,
+        database,
         mut lease,
         version,
         cancel,
@@ -55,7 +59,7 @@ pub(super) async fn run(claimed: Claimed) {
     let api = ctx.api.clone();
     let finished = {
         let mut at_work = std::pin::pin!(async {
-            let finished = start_and_run(&ctx, &entry, &effect, &work, &cancel).await;
+            let finished = start_and_run(&ctx, &entry, &effect, &work, &*database, &cancel).await;
             write(&ctx, &entry, version, &finished).await;
             finished
         });
@@ -81,6 +85,7 @@ async fn start_and_run(
     entry: &Entry,
     effect: &Effect,
     work: &Work,
+    database: &dyn Database,
     cancel: &CancellationToken,
 ) -> Finished {
     let started = tokio::select! {
@@ -92,7 +97,7 @@ async fn start_and_run(
         let message = format!("not begun: the ledger did not acknowledge the start: {err}");
         return Finished::failed(ErrorClass::Transient, &message);
     }
-    let finished = effect::run(work, cancel).await;
+    let finished = effect::run(work, database, cancel).await;
     tracing::info!(
         step = %entry.step_id, key = entry.step, attempt = entry.attempt, result = finished.label(),
         class = finished.class.map(ErrorClass::label), message = finished.message,

@@ -4,6 +4,7 @@
 //! epoch; whoever comes again finds the row. Never decides whether a file should run.
 
 mod blockers;
+mod database;
 mod error;
 mod history;
 mod lexer;
@@ -21,6 +22,7 @@ use signalbox_common::id::{ReconcileId, StepId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use database::{Database, Postgres};
 pub use error::{Report, SqlError};
 pub use session::ConnectionUrl;
 pub use split::{SplitError, Statement, split};

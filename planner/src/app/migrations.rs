@@ -163,6 +163,17 @@ fn linked<'a>(app: &App<'a>) -> Result<Option<Linked<'a>>, Gate> {
     }))
 }
 
+/// The release that stands in the migration: it was asked for, also by a plan that did not live to tell it.
+pub(super) fn asked(app: &App<'_>) -> Option<AppRelease> {
+    let linked = linked(app).ok()??;
+    let Release { phase, revision } = linked.release?;
+    Some(AppRelease {
+        migration: linked.live.name.clone(),
+        revision,
+        phase,
+    })
+}
+
 /// Waits for a file that the release needs.
 fn lacks(app: &App<'_>, linked: &Linked<'_>) -> Option<Gate> {
     let needed = app.spec.migrations.as_ref()?.requires.as_ref()?;

@@ -56,6 +56,16 @@ impl SimulatedBus {
         })
     }
 
+    /// Whether an entry of a flight is on record.
+    #[must_use]
+    pub fn has_recorded(&self, flight: &str, entry: &str) -> bool {
+        let entry = (flight.to_owned(), format!("dev.signalbox.{entry}"));
+        let recorded = self.recorded.lock();
+        recorded
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&entry)
+    }
+
     /// Messages on the three streams.
     pub async fn backlog(&self) -> u64 {
         let mut messages = 0;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Server;
 use crate::bus::SimulatedBus;
+use crate::database::SimulatedDatabase;
 use crate::net::{Net, role};
 
 /// All parts that run or ran.
@@ -19,6 +20,7 @@ pub struct Fleet {
     server: Arc<Server>,
     bus: Arc<SimulatedBus>,
     net: Arc<Net>,
+    database: Arc<SimulatedDatabase>,
     died: mpsc::UnboundedSender<String>,
     running: BTreeMap<String, Part>,
     started: u64,
@@ -32,6 +34,7 @@ impl Fleet {
         server: Arc<Server>,
         bus: Arc<SimulatedBus>,
         net: Arc<Net>,
+        database: Arc<SimulatedDatabase>,
         died: mpsc::UnboundedSender<String>,
         seed: u64,
     ) -> Self {
@@ -39,6 +42,7 @@ impl Fleet {
             server,
             bus,
             net,
+            database,
             died,
             running: BTreeMap::new(),
             started: 0,
@@ -65,6 +69,7 @@ impl Fleet {
             ..CommonArgs::default()
         };
         let bus = self.bus.line(&part);
+        let database = self.database.line(&part);
         let client = self.server.client(&part, &self.net);
         let (died, net, own) = (self.died.clone(), self.net.clone(), part.clone());
         let role = role(slot).to_owned();
@@ -91,7 +96,7 @@ impl Fleet {
                         digest_key_files: Vec::new(),
                         max_plans: 50,
                     };
-                    let ran = signalbox_executor::run_with(args, client, bus, end).await;
+                    let ran = signalbox_executor::run_with(args, client, bus, database, end).await;
                     ran.map_err(|error| error.to_string())
                 }
             };

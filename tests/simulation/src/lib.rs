@@ -6,6 +6,7 @@
 pub mod api;
 pub mod bus;
 pub mod controllers;
+pub mod database;
 pub mod fleet;
 pub mod mask;
 pub mod net;

@@ -12,7 +12,7 @@ use crate::api::store::Place;
 const KINDS: [&str; 2] = ["Lease", "Event"];
 
 /// Fields, wherever they are: identities, versions, times, authors.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 20] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -33,6 +33,8 @@ const FIELDS: [&str; 18] = [
     // Over the whole configuration, uids included.
     "signalbox.dev/applied",
     "nextWake",
+    "appliedAt",
+    "effectMs",
 ];
 
 /// A state without what may differ, by place.

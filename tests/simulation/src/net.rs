@@ -27,6 +27,8 @@ pub enum Side {
     Api,
     /// The bus.
     Bus,
+    /// The database.
+    Database,
 }
 
 /// How often what goes wrong, in a thousand.
@@ -97,6 +99,16 @@ impl Doing {
         Self {
             side: Side::Api,
             what: format!("{verb} {}", uri.path()),
+            effect,
+        }
+    }
+
+    /// Something in the database.
+    #[must_use]
+    pub const fn of_database(what: String, effect: bool) -> Self {
+        Self {
+            side: Side::Database,
+            what,
             effect,
         }
     }
@@ -451,7 +463,7 @@ impl State {
     fn fate(&mut self, passage: &mut Passage) {
         let (lost, stalled) = match passage.doing.side {
             Side::Api => (self.rates.answer_lost, self.rates.stalled),
-            Side::Bus => (self.rates.bus / 2, 0),
+            Side::Bus | Side::Database => (self.rates.bus / 2, 0),
         };
         passage.lost = lost > 0 && self.random.in_thousand(lost);
         passage.stalled = stalled > 0 && self.random.in_thousand(stalled);
@@ -460,7 +472,7 @@ impl State {
     fn refusal(&mut self, doing: &Doing) -> (Option<Refusal>, bool) {
         let (refused, reset) = match doing.side {
             Side::Api => (self.rates.refused, self.rates.reset),
-            Side::Bus => (0, self.rates.bus / 2),
+            Side::Bus | Side::Database => (0, self.rates.bus / 2),
         };
         if reset > 0 && self.random.in_thousand(reset) {
             return (None, true);

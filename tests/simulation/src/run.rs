@@ -17,11 +17,12 @@ use crate::api::Server;
 use crate::api::store::Place;
 use crate::bus::SimulatedBus;
 use crate::controllers;
+use crate::database::SimulatedDatabase;
 use crate::fleet::Fleet;
 use crate::net::{Net, Point, Rates, Stage};
 use crate::options::{Act, Options};
 use crate::oracle::Oracle;
-use crate::user;
+use crate::user::{self, PASSWORD};
 
 /// Everything stays as it must be for so long before it counts: longer than a restart and a takeover.
 const STEADY: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ struct World {
     server: Arc<Server>,
     bus: Arc<SimulatedBus>,
     oracle: Arc<Oracle>,
+    database: Arc<SimulatedDatabase>,
     fleet: Fleet,
     died: mpsc::UnboundedReceiver<String>,
     /// What happens, by time and order.
@@ -93,13 +95,22 @@ impl World {
         }
         let server = Server::new(options.seed);
         let oracle = Oracle::watch(&server, &net);
-        let bus = SimulatedBus::new(net.clone(), "");
-        let fleet = Fleet::new(server.clone(), bus.clone(), net.clone(), died, options.seed);
+        let bus = SimulatedBus::new(net.clone(), PASSWORD);
+        let database = SimulatedDatabase::new(net.clone(), server.clone(), bus.clone());
+        let fleet = Fleet::new(
+            server.clone(),
+            bus.clone(),
+            net.clone(),
+            database.clone(),
+            died,
+            options.seed,
+        );
         Self {
             net,
             server,
             bus,
             oracle,
+            database,
             fleet,
             died: ears,
             agenda: BTreeMap::new(),
@@ -169,6 +180,12 @@ impl World {
 
     async fn missing(&self) -> Vec<String> {
         let mut missing = self.oracle.missing(&self.server);
+        for (place, files) in user::files(&self.server) {
+            let applied = self.database.applied(&place.namespace, &place.name);
+            if applied != files {
+                missing.push(format!("{place} has {applied:?} of {files:?}"));
+            }
+        }
         let backlog = self.bus.backlog().await;
         if backlog > 0 {
             missing.push(format!("{backlog} messages under way"));

@@ -3,8 +3,9 @@
 //! Decides the bodies; when, and in which order, is a matter of the seed.
 
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
-use signalbox_crds::PortfolioAppSpec;
+use signalbox_crds::{DatabaseMigrationSpec, PortfolioAppSpec};
 
 use crate::api::json::text;
 use crate::api::store::Place;
@@ -14,11 +15,16 @@ use crate::api::{Refusal, Server};
 /// Namespace of all apps.
 pub const NAMESPACE: &str = "team";
 
+/// The password in every connection URL; it must never cross the bus.
+pub const PASSWORD: &str = "correct-horse-battery-staple";
+
 /// What a person does to an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// A new app, with these fields beside the usual ones.
     Create(Value),
+    /// A migration for it, with a database, and these files; `contract` in a name is its phase.
+    Migrate(Vec<&'static str>),
     /// A change of the spec.
     Change(Value),
     /// An annotation.
@@ -53,6 +59,7 @@ pub fn act(server: &Server, app: &str, wish: &Wish, now: Timestamp) -> Result<()
     };
     match wish {
         Wish::Create(fields) => write(Verb::Post, &place, &json!({ "spec": spec(fields) })),
+        Wish::Migrate(files) => migrate(server, app, files, now),
         Wish::Change(fields) => write(Verb::Merge, &place, &json!({ "spec": fields })),
         Wish::Annotate(name, value) => {
             let body = json!({ "metadata": { "annotations": { *name: value } } });
@@ -85,6 +92,64 @@ pub fn act(server: &Server, app: &str, wish: &Wish, now: Timestamp) -> Result<()
     }
 }
 
+/// A Secret with a URL and a migration of the app, or other files of the one that is there.
+fn migrate(server: &Server, app: &str, files: &[&str], now: Timestamp) -> Result<(), Refusal> {
+    let unknown = || Refusal::new(404, "no such kind");
+    let name = format!("{app}-schema");
+    let place = Place::of("DatabaseMigration", NAMESPACE, &name).ok_or_else(unknown)?;
+    let secret = Place::of("Secret", NAMESPACE, &name).ok_or_else(unknown)?;
+    let files: Vec<Value> = files
+        .iter()
+        .map(|file| {
+            let phase = if file.contains("contract") {
+                "Contract"
+            } else {
+                "Expand"
+            };
+            json!({ "name": file, "phase": phase, "sql": format!("SELECT '{file}'") })
+        })
+        .collect();
+    let write = |verb, place: &Place, body: &Value| {
+        server
+            .write("user", verb, place, Sub::Whole, body, now)
+            .map(|_| ())
+    };
+    if server.store().get(&place).is_some() {
+        return write(Verb::Merge, &place, &json!({ "spec": { "files": files } }));
+    }
+    let url = ByteString(format!("postgres://u:{PASSWORD}@db:5432/app").into_bytes());
+    write(Verb::Post, &secret, &json!({ "data": { "url": url } }))?;
+    let spec = json!({
+        "app": app, "files": files, "target": { "urlFrom": { "name": name, "key": "url" } },
+    });
+    let typed = serde_json::from_value::<DatabaseMigrationSpec>(spec.clone());
+    let spec = typed
+        .ok()
+        .and_then(|typed| serde_json::to_value(typed).ok())
+        .unwrap_or(spec);
+    write(Verb::Post, &place, &json!({ "spec": spec }))
+}
+
+/// The files that each migration must have applied in the end: contract files only once the app is ready.
+#[must_use]
+pub fn files(server: &Server) -> Vec<(Place, Vec<String>)> {
+    let store = server.store();
+    let migrations = store
+        .everything()
+        .filter(|(place, _)| place.resource.kind == "DatabaseMigration");
+    let of = |(place, object): (&Place, &std::sync::Arc<Value>)| {
+        let list = object.pointer("/spec/files").and_then(Value::as_array);
+        let mut files: Vec<String> = list
+            .into_iter()
+            .flatten()
+            .map(|file| text(file, "/name").to_owned())
+            .collect();
+        files.sort();
+        (place.clone(), files)
+    };
+    migrations.map(of).collect()
+}
+
 /// The first child of a kind.
 fn child(server: &Server, kind: &str, app: &str) -> Option<Place> {
     let of_app = |object: &Value| text(object, "/metadata/labels/signalbox.dev~1owner") == app;
@@ -103,7 +168,7 @@ pub fn spec(fields: &Value) -> Value {
         "replicas": 2,
         "ports": [{ "name": "http", "port": 8080, "servicePort": 80 }],
         "config": { "LEVEL": "info" },
-        "rollout": { "drainSeconds": 2, "progressDeadlineSeconds": 8 },
+        "rollout": { "drainSeconds": 2, "progressDeadlineSeconds": 60 },
     });
     crate::api::json::merge(&mut spec, fields);
     let typed = serde_json::from_value::<PortfolioAppSpec>(spec.clone());

@@ -172,6 +172,40 @@ fn scale() {
     );
 }
 
+fn with_migration() -> Vec<(u64, Act)> {
+    let files = vec!["V1__a.sql", "V2__b.sql", "V3__c.sql"];
+    let app_of_it = json!({ "migrations": { "name": "web-schema" } });
+    vec![
+        (300, app(Wish::Migrate(files))),
+        (500, app(Wish::Create(app_of_it))),
+    ]
+}
+
+#[test]
+fn migrate_the_first_time() {
+    let mut before = with_migration();
+    let create = before.pop().map(|(_, act)| act);
+    enumerate("migrate the first time", before, create.unwrap());
+}
+
+#[test]
+fn migrate_with_a_release() {
+    let mut before = with_migration();
+    let files = vec![
+        "V1__a.sql",
+        "V2__b.sql",
+        "V3__c.sql",
+        "V4__d.sql",
+        "V5__contract.sql",
+    ];
+    before.push((STEP - 5000, app(Wish::Migrate(files))));
+    enumerate(
+        "migrate with a release",
+        before,
+        app(Wish::Change(json!({ "image": "example.com/web:2" }))),
+    );
+}
+
 #[test]
 fn delete() {
     let created = vec![(500, app(Wish::Create(everything())))];

@@ -17,7 +17,7 @@ use signalbox_common::wire::action::EmitEvent;
 use signalbox_common::wire::plan::Guard;
 use signalbox_crds::app::{AppRelease, RolloutState, RolloutStatus};
 
-use super::migrations::{Ask, Gate};
+use super::migrations::{self, Ask, Gate};
 use super::resolve::App;
 use super::world::{Revision, World};
 use crate::failure::Assessment;
@@ -112,7 +112,7 @@ pub(super) fn course(
             .failed_revision
             .clone()
             .filter(|failed| *failed == app.revision),
-        release: app.status.release.clone(),
+        release: migrations::asked(app).or_else(|| app.status.release.clone()),
         ..Course::default()
     };
     let mut chart = Chart {
