@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use signalbox_common::bus::Message;
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
@@ -15,7 +16,10 @@ fn message(stream: Stream, subject: &str) -> Message {
     Message {
         stream,
         subject: subject.to_owned(),
-        headers: BTreeMap::default(),
+        headers: BTreeMap::from([
+            ("ce-id".to_owned(), subject.to_owned()),
+            ("ce-time".to_owned(), Timestamp::now().to_string()),
+        ]),
         body: b"{}".to_vec(),
         msg_id: None,
     }
