@@ -38,7 +38,8 @@ impl KubeArgs {
     /// Connects.
     pub async fn connect(&self) -> Result<Cluster, CliError> {
         let config = self.config().await?;
-        let namespace = self.namespace_of(&config);
+        let namespace = self.namespace.as_ref();
+        let namespace = namespace.unwrap_or(&config.default_namespace).clone();
         let client = Client::try_from(config).map_err(CliError::api("make a client"))?;
         Ok(Cluster { client, namespace })
     }
@@ -54,11 +55,6 @@ impl KubeArgs {
             Err(error) if named => Err(error),
             Err(_) => Ok("default".to_owned()),
         }
-    }
-
-    fn namespace_of(&self, config: &Config) -> String {
-        let named = self.namespace.as_ref();
-        named.unwrap_or(&config.default_namespace).clone()
     }
 
     async fn config(&self) -> Result<Config, CliError> {

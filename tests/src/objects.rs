@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::wait::eventually;
 
@@ -126,6 +126,12 @@ impl Objects {
             ready(&object).map(|()| object)
         })
         .await
+    }
+
+    /// Asks for another image of the app.
+    pub async fn image(&self, name: &str, image: &str) -> Value {
+        self.patch("papp", name, json!({"spec": {"image": image}}))
+            .await
     }
 
     /// Deletes one object.

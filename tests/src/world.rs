@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
 use signalbox_common::bus::ensure::{EnsureArgs, ensure};
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::{self, Role};
+use signalbox_common::bus::signature::new_keys;
 use signalbox_common::config::CommonArgs;
 use signalbox_common::rights::{Component, rbac_yaml, tenant_yaml};
 use signalbox_devcluster::{ClusterOptions, DevCluster, Identity, NatsOptions};
 
 use crate::audit::Audit;
 use crate::bus::BusView;
+use crate::fixtures::app;
 use crate::objects::Objects;
 use crate::parts::{Part, PartProcess, program};
 use crate::wait::eventually;
@@ -173,6 +176,19 @@ impl World {
             .clone()
     }
 
+    /// A connection of its own to the bus, with the identity of `role`.
+    ///
+    /// # Panics
+    /// If the bus can't be reached.
+    pub async fn nats(&self, role: &Role) -> async_nats::Client {
+        let seed = std::fs::read_to_string(self.seed(role.label())).expect("a seed");
+        async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
+            .custom_inbox_prefix(role.inbox())
+            .connect(self.cluster.nats_url().expect("the world has a bus"))
+            .await
+            .expect("the bus is there")
+    }
+
     /// File with the seed that a part signs with.
     ///
     /// # Panics
@@ -319,6 +335,13 @@ impl World {
         (output.status.code(), text.concat())
     }
 
+    /// The app `orders` with these lines in its spec, once it is Ready.
+    pub async fn ready_app(&self, objects: &Objects, lines: &str) -> Value {
+        let document = app(&objects.namespace, "orders", "example/orders:1", lines);
+        self.apply(&document).await;
+        objects.becomes_ready("orders").await
+    }
+
     /// Applies documents as admin.
     ///
     /// # Panics
@@ -333,14 +356,12 @@ impl World {
 
 /// A key to sign with for each part, and the list of those that are trusted.
 fn signing_keys(folder: &Path) -> (BTreeMap<&'static str, PathBuf>, PathBuf) {
-    let (mut seeds, mut trusted) = (BTreeMap::new(), Vec::new());
-    for part in [Part::Watcher, Part::Planner, Part::Executor] {
-        let role = part.name();
-        let (seed, public) = rights::new_identity().expect("randomness");
-        seeds.insert(role, keep(folder, &format!("{role}.sign"), &seed));
-        trusted.push(format!("{role} {public}\n"));
-    }
-    (seeds, keep(folder, "trusted.keys", &trusted.concat()))
+    let keys = new_keys().expect("randomness");
+    let seeds = keys.seeds.iter().map(|(role, seed)| {
+        let role = role.label();
+        (role, keep(folder, &format!("{role}.sign"), seed))
+    });
+    (seeds.collect(), keep(folder, "trusted.keys", &keys.trusted))
 }
 
 fn keep(folder: &Path, name: &str, text: &str) -> PathBuf {

@@ -14,20 +14,12 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::stream::Stream as Stored;
 use serde_json::Value;
+use signalbox_common::bus::rights::Role;
 use signalbox_common::record::REASON;
 use signalbox_tests::fixtures::minimal;
 use signalbox_tests::{Part, World, WorldOptions, eventually, fleet, signing};
 
 const PATIENCE: Duration = Duration::from_mins(1);
-
-async fn connect(world: &World, role: &str) -> async_nats::Client {
-    let seed = std::fs::read_to_string(world.seed(role)).unwrap();
-    async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-        .custom_inbox_prefix(format!("_INBOX_{role}"))
-        .connect(world.cluster.nats_url().unwrap())
-        .await
-        .unwrap()
-}
 
 /// Waits until DEAD's newest message of `subject` tells `why`.
 async fn refused(dead: &Stored<()>, subject: &str, why: &str) {
@@ -57,14 +49,14 @@ async fn a_forged_or_replayed_plan_is_refused_counted_and_written_nowhere() {
     fleet::settles(&world, &objects, PATIENCE).await;
 
     // What the planner said is in LEDGER, for whoever may read it.
-    let streams = async_nats::jetstream::new(connect(&world, "reader").await);
+    let streams = async_nats::jetstream::new(world.nats(&Role::Reader).await);
     let [dead, ledger] = ["DEAD", "LEDGER"].map(|name| streams.get_stream_no_info(name));
     let (dead, ledger) = (dead.await.unwrap(), ledger.await.unwrap());
     let said = format!("sb.ledger.suite.plan.PortfolioApp.{namespace}.app-0");
     let said = ledger.get_last_raw_message_by_subject(&said).await.unwrap();
     let plan = String::from_utf8(said.payload.to_vec()).unwrap();
 
-    let planner = connect(&world, "planner").await;
+    let planner = world.nats(&Role::Planner).await;
     let send = async |subject: &str, headers: &HeaderMap, body: &str| {
         let body = body.to_owned().into();
         let stored = planner.request_with_headers(subject.to_owned(), headers.clone(), body);

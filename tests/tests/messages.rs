@@ -12,22 +12,13 @@ use async_nats::jetstream::stream::Stream as Stored;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use signalbox_common::bus::limits::{MAX_HEADERS, MAX_MESSAGE};
+use signalbox_common::bus::rights::Role;
 use signalbox_common::record::REASON;
 use signalbox_tests::fixtures::minimal;
 use signalbox_tests::objects::condition;
 use signalbox_tests::{Part, World, WorldOptions, eventually, signing};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// A connection with the identity of a role.
-async fn connect(world: &World, role: &str, inbox: &str) -> async_nats::Client {
-    let seed = std::fs::read_to_string(world.seed(role)).unwrap();
-    async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-        .custom_inbox_prefix(inbox)
-        .connect(world.cluster.nats_url().unwrap())
-        .await
-        .unwrap()
-}
 
 /// Sends to a stream as the part would that holds this key, and returns what the stream answers.
 async fn send_signed(
@@ -64,7 +55,7 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
     let _parts = world.parts();
     let objects = world.namespace(&[]).await;
     let namespace = objects.namespace.as_str();
-    let reader = connect(&world, "reader", "_INBOX_reader").await;
+    let reader = world.nats(&Role::Reader).await;
     let streams = async_nats::jetstream::new(reader);
     let dead = streams.get_stream_no_info("DEAD").await.unwrap();
     let bus = world.bus().await;
@@ -82,13 +73,13 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
         ),
         (r#"{"schema":1}"#.to_owned(), "schema 1: missing field"),
     ];
-    for (part, word, stream) in [
-        (Part::Watcher, "event", "EVENTS"),
-        (Part::Planner, "plan", "PLANS"),
-        (Part::Executor, "outcome", "OUTCOMES"),
+    for (part, role, word, stream) in [
+        (Part::Watcher, Role::Watcher, "event", "EVENTS"),
+        (Part::Planner, Role::Planner, "plan", "PLANS"),
+        (Part::Executor, Role::Executor, "outcome", "OUTCOMES"),
     ] {
-        let (role, key) = (part.name(), signing::key(&world, part));
-        let client = connect(&world, role, &format!("_INBOX_{role}")).await;
+        let key = signing::key(&world, part);
+        let client = world.nats(&role).await;
         for (number, (body, why)) in cases.iter().enumerate() {
             let subject = format!("sb.{word}.suite.PortfolioApp.{namespace}.ghost-{number}");
             let answer = send_signed(&client, &key, &subject, body.clone()).await;
@@ -117,7 +108,8 @@ async fn messages_that_nobody_can_use_end_in_dead_and_free_their_place() {
     }
 
     // From outside, too.
-    let sender = connect(&world, "trigger", "_INBOX_trigger.ci").await;
+    let tenant = "ci".to_owned();
+    let sender = world.nats(&Role::Trigger { tenant }).await;
     for (number, (body, why)) in [
         ("not json", "the body is no JSON"),
         ("{}", "the CloudEvent has no time"),

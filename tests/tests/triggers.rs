@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde_json::{Value, json};
+use signalbox_common::bus::rights::Role;
 use signalbox_tests::fixtures::{app, minimal};
 use signalbox_tests::objects::ready;
 use signalbox_tests::{World, WorldOptions, eventually};
@@ -26,12 +27,10 @@ struct Sender {
 
 impl Sender {
     async fn connect(world: &World) -> Self {
-        let seed = std::fs::read_to_string(world.seed("trigger")).unwrap();
-        let client = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix("_INBOX_trigger.ci")
-            .connect(world.cluster.nats_url().unwrap())
-            .await
-            .unwrap();
+        let tenant = Role::Trigger {
+            tenant: "ci".to_owned(),
+        };
+        let client = world.nats(&tenant).await;
         Self { client }
     }
 

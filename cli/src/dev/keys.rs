@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use signalbox_common::bus::rights::{Role, new_identity, server_config};
+use signalbox_common::bus::signature::{SigningKeys, new_keys};
 
 use crate::error::CliError;
 
@@ -14,10 +15,7 @@ pub(super) const TENANT: &str = "ci";
 /// Seeds by role; not written anywhere yet.
 pub(super) struct Keys {
     seeds: Vec<(Role, String)>,
-    /// Seeds of the parts that sign.
-    signing: Vec<(Role, String)>,
-    /// Their public keys, in lines of `<role> <key>`.
-    trusted: String,
+    signing: SigningKeys,
     config: String,
 }
 
@@ -34,16 +32,9 @@ impl Keys {
             seeds.push((role.clone(), seed));
             users.push((role, public));
         }
-        let (mut signing, mut trusted) = (Vec::new(), Vec::new());
-        for role in [Role::Watcher, Role::Planner, Role::Executor] {
-            let (seed, public) = new_identity()?;
-            trusted.push(format!("{role} {public}\n"));
-            signing.push((role, seed));
-        }
         Ok(Self {
             seeds,
-            signing,
-            trusted: trusted.concat(),
+            signing: new_keys()?,
             config: server_config(&users),
         })
     }
@@ -61,12 +52,12 @@ impl Keys {
             let path = file(folder, role);
             private(&path, seed).map_err(CliError::file("write", &path))?;
         }
-        for (role, seed) in &self.signing {
+        for (role, seed) in &self.signing.seeds {
             let path = signing_file(folder, role);
             private(&path, seed).map_err(CliError::file("write", &path))?;
         }
         let path = trusted_file(folder);
-        std::fs::write(&path, &self.trusted).map_err(CliError::file("write", &path))
+        std::fs::write(&path, &self.signing.trusted).map_err(CliError::file("write", &path))
     }
 }
 

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use nkeys::KeyPair;
 
-use super::rights::Role;
+use super::BusError;
+use super::rights::{Role, new_identity};
 use crate::digest;
 use crate::subject::Stream;
 
@@ -18,6 +19,29 @@ pub const SIGNATURE: &str = "sb-signature";
 pub const VALID_FOR: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 /// What is signed begins with this, and with nothing else that these keys ever sign.
 const DOMAIN: &str = "signalbox.dev/message/1";
+
+/// Roles that sign what they write.
+const SIGNERS: [Role; 3] = [Role::Watcher, Role::Planner, Role::Executor];
+
+/// A key for each role that signs.
+pub struct SigningKeys {
+    /// Seeds by role.
+    pub seeds: Vec<(Role, String)>,
+    /// Their public keys, as [`Trusted::parse`] reads them.
+    pub trusted: String,
+}
+
+/// Makes a key for each role that signs.
+pub fn new_keys() -> Result<SigningKeys, BusError> {
+    let (mut seeds, mut trusted) = (Vec::new(), Vec::new());
+    for role in SIGNERS {
+        let (seed, public) = new_identity()?;
+        trusted.push(format!("{role} {public}\n"));
+        seeds.push((role, seed));
+    }
+    let trusted = trusted.concat();
+    Ok(SigningKeys { seeds, trusted })
+}
 
 /// Roles whose signature counts in a stream; none: its messages are not signed.
 #[must_use]
@@ -31,8 +55,16 @@ pub const fn writers(stream: Stream) -> &'static [Role] {
 }
 
 /// Public keys that are trusted, each for one role; several of a role are valid side by side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trusted(Vec<(Role, String)>);
+#[derive(Clone, Debug, Default)]
+pub struct Trusted(Vec<TrustedKey>);
+
+/// A key that is trusted: read once, for it is asked for with every message.
+#[derive(Clone, Debug)]
+struct TrustedKey {
+    role: Role,
+    public: String,
+    pair: KeyPair,
+}
 
 impl Trusted {
     /// Reads lines of `<role> <public key>`; empty ones and those after a `#` are left out.
@@ -44,14 +76,14 @@ impl Trusted {
             let (role, key) = line
                 .split_once(char::is_whitespace)
                 .ok_or_else(|| wrong("write `<role> <public key>`"))?;
-            let known = [Role::Watcher, Role::Planner, Role::Executor];
-            let role = known
+            let role = SIGNERS
                 .into_iter()
                 .find(|known| known.label() == role)
                 .ok_or_else(|| wrong("the role is watcher, planner or executor"))?;
-            let key = key.trim();
-            KeyPair::from_public_key(key).map_err(|error| wrong(&error.to_string()))?;
-            Ok((role, key.to_owned()))
+            let public = key.trim().to_owned();
+            let pair = KeyPair::from_public_key(&public);
+            let pair = pair.map_err(|error| wrong(&error.to_string()))?;
+            Ok(TrustedKey { role, public, pair })
         };
         lines.map(read).collect::<Result<_, String>>().map(Self)
     }
@@ -69,14 +101,15 @@ impl Trusted {
             .get(SIGNATURE)
             .and_then(|text| text.split_once('.'))
             .ok_or(Refusal::Unsigned)?;
-        let (role, _) = self
+        let known = self
             .0
             .iter()
-            .find(|(role, known)| known == key && writers(stream).contains(role))
+            .find(|known| known.public == key && writers(stream).contains(&known.role))
             .ok_or_else(|| Refusal::Untrusted(key.chars().take(64).collect()))?;
         let signature = unhex(signature).ok_or(Refusal::Forged)?;
-        let pair = KeyPair::from_public_key(key).map_err(|_| Refusal::Forged)?;
-        pair.verify(&signed(subject, headers, body), &signature)
+        known
+            .pair
+            .verify(&signed(subject, headers, body), &signature)
             .map_err(|_| Refusal::Forged)?;
         let age = headers
             .get("ce-time")
@@ -86,7 +119,7 @@ impl Trusted {
         if age > VALID_FOR {
             return Err(Refusal::Old(age.as_secs()));
         }
-        Ok(role.clone())
+        Ok(known.role.clone())
     }
 }
 

@@ -80,15 +80,7 @@ fn duties(server: &Server) -> (u64, Vec<(Place, Duty)>) {
     let store = server.store();
     let mut duties = Vec::new();
     for (place, object) in store.everything() {
-        let owners = object
-            .pointer("/metadata/ownerReferences")
-            .and_then(Value::as_array);
-        let owners = owners.map(Vec::as_slice).unwrap_or_default();
-        if !owners.is_empty()
-            && !owners
-                .iter()
-                .any(|owner| store.has_uid(text(owner, "/uid")))
-        {
+        if store.is_orphan(object) {
             duties.push((place.clone(), Duty::Collect));
         } else if place.resource.kind == "Deployment"
             && let Some(status) = next_status(object)

@@ -175,15 +175,7 @@ impl Oracle {
                     .collect();
                 missing.extend(app(object, &children).map(|what| format!("{place}: {what}")));
             }
-            let owners = object
-                .pointer("/metadata/ownerReferences")
-                .and_then(Value::as_array);
-            let owners = owners.map(Vec::as_slice).unwrap_or_default();
-            if !owners.is_empty()
-                && !owners
-                    .iter()
-                    .any(|owner| store.has_uid(text(owner, "/uid")))
-            {
+            if store.is_orphan(object) {
                 missing.push(format!("{place} has no owner any more"));
             }
             let of = label(object, LABEL_OWNER_UID);

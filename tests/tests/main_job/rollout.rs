@@ -54,23 +54,8 @@ async fn a_new_image_goes_through_the_steps_and_is_promoted() {
     let shared = shared().await;
     let objects = shared.world.namespace(&[]).await;
     let steps = "  replicas: 4\n  rollout: { steps: [{ weight: 25, pauseSeconds: 1 }, { weight: 50 }], drainSeconds: 1 }";
-    shared
-        .world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            steps,
-        ))
-        .await;
-    let before = stable(&objects.becomes_ready("orders").await);
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/orders:2"}}),
-        )
-        .await;
+    let before = stable(&shared.world.ready_app(&objects, steps).await);
+    objects.image("orders", "example/orders:2").await;
     let weights = Mutex::new(Vec::new());
     let app = eventually("the new image is promoted", SOON, || async {
         let app = objects.get("papp", "orders").await;
@@ -119,24 +104,9 @@ async fn a_bad_image_is_rolled_back_while_the_old_revision_serves() {
     let shared = shared().await;
     let objects = shared.world.namespace(&[]).await;
     let lines = "  replicas: 3\n  rollout: { progressDeadlineSeconds: 3, drainSeconds: 1, steps: [{ weight: 30 }] }";
-    shared
-        .world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            lines,
-        ))
-        .await;
-    let before = objects.becomes_ready("orders").await;
+    let before = shared.world.ready_app(&objects, lines).await;
     let serving = stable(&before);
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/bad:2"}}),
-        )
-        .await;
+    objects.image("orders", "example/bad:2").await;
     let after = eventually("it is rolled back", SOON, || async {
         // All the while the old revision serves with all its pods.
         let old = objects
@@ -192,12 +162,6 @@ async fn a_bad_image_is_rolled_back_while_the_old_revision_serves() {
     );
 
     // A good image afterwards is served.
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/orders:3"}}),
-        )
-        .await;
+    objects.image("orders", "example/orders:3").await;
     objects.becomes_ready("orders").await;
 }

@@ -17,16 +17,7 @@ async fn scaling_pausing_and_configuration() {
     let objects = shared.world.namespace(&[]).await;
     let lines =
         "  config: { LEVEL: info }\n  rollout: { steps: [{ weight: 50 }], drainSeconds: 0 }";
-    shared
-        .world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            lines,
-        ))
-        .await;
-    let first = stable(&objects.becomes_ready("orders").await);
+    let first = stable(&shared.world.ready_app(&objects, lines).await);
 
     let before = objects.list("pod").await;
     let arguments = [
@@ -90,9 +81,7 @@ async fn a_canary_that_is_paused_stands_still_and_goes_on_from_there() {
     let shared = shared().await;
     let objects = shared.world.namespace(&[]).await;
     let lines = "  replicas: 4\n  rollout: { steps: [{ weight: 25, pauseSeconds: 2 }, { weight: 50 }], drainSeconds: 0 }";
-    let document = app(&objects.namespace, "orders", "example/orders:1", lines);
-    shared.world.apply(&document).await;
-    let first = stable(&objects.becomes_ready("orders").await);
+    let first = stable(&shared.world.ready_app(&objects, lines).await);
     let next = json!({"spec": {"image": "example/orders:2"}});
     objects.patch("papp", "orders", next).await;
     let canary = |word: &'static str| {
@@ -145,9 +134,7 @@ async fn an_autoscaler_scales_the_app_and_is_left_alone() {
     let shared = shared().await;
     let objects = shared.world.namespace(&[]).await;
     let lines = "  autoscaling: { minReplicas: 2, maxReplicas: 6 }";
-    let document = app(&objects.namespace, "orders", "example/orders:1", lines);
-    shared.world.apply(&document).await;
-    let app = objects.becomes_ready("orders").await;
+    let app = shared.world.ready_app(&objects, lines).await;
     let target = objects.get("hpa", "orders").await["spec"]["scaleTargetRef"].clone();
     let expected =
         json!({"apiVersion": "signalbox.dev/v1alpha1", "kind": "PortfolioApp", "name": "orders"});

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
+use signalbox_common::bus::rights::Role;
 use signalbox_common::subject::Stream;
 use signalbox_tests::bus::BusView;
 use signalbox_tests::{Objects, World};
@@ -17,12 +18,7 @@ pub(crate) struct Planned {
 
 impl Planned {
     pub(crate) async fn from_now(world: &World, objects: &Objects) -> Self {
-        let seed = std::fs::read_to_string(world.seed("reader")).unwrap();
-        let client = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix("_INBOX_reader")
-            .connect(world.cluster.nats_url().unwrap())
-            .await
-            .unwrap();
+        let client = world.nats(&Role::Reader).await;
         let streams = async_nats::jetstream::new(client);
         let last = world.bus().await.last_sequence(Stream::Ledger).await;
         Self {

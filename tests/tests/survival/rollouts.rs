@@ -16,26 +16,8 @@ async fn the_bus_goes_away_in_the_middle_of_a_rollout() {
     let _parts = world.parts();
     let objects = world.namespace(&[]).await;
     let lines = "  replicas: 4\n  rollout: { steps: [{ weight: 25, pauseSeconds: 2 }, { weight: 75 }], drainSeconds: 0 }";
-    world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            lines,
-        ))
-        .await;
-    let first = eventually("Ready", PATIENCE, || async {
-        let app = objects.get("papp", "orders").await;
-        ready(&app).map(|()| app)
-    })
-    .await;
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/orders:2"}}),
-        )
-        .await;
+    let first = world.ready_app(&objects, lines).await;
+    objects.image("orders", "example/orders:2").await;
     eventually("the canary is under way", PATIENCE, || async {
         let app = objects.get("papp", "orders").await;
         if app["status"]["rollout"]["weight"] == 25 {
@@ -74,25 +56,8 @@ async fn a_pause_of_thirty_seconds_ends_on_time_over_a_failover() {
     let objects = world.namespace(&[]).await;
     let lines =
         "  replicas: 2\n  rollout: { steps: [{ weight: 50, pauseSeconds: 30 }], drainSeconds: 0 }";
-    world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            lines,
-        ))
-        .await;
-    eventually("Ready", PATIENCE, || async {
-        ready(&objects.get("papp", "orders").await)
-    })
-    .await;
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/orders:2"}}),
-        )
-        .await;
+    world.ready_app(&objects, lines).await;
+    objects.image("orders", "example/orders:2").await;
     let reached: jiff::Timestamp = eventually("the step is reached", PATIENCE, || async {
         let app = objects.get("papp", "orders").await;
         app["status"]["rollout"]["stepReachedAt"]
@@ -125,25 +90,8 @@ async fn a_user_who_edits_all_the_time_does_not_hold_up_the_steps() {
     let objects = world.namespace(&[]).await;
     let lines =
         "  replicas: 2\n  rollout: { steps: [{ weight: 50, pauseSeconds: 1 }], drainSeconds: 0 }";
-    world
-        .apply(&app(
-            &objects.namespace,
-            "orders",
-            "example/orders:1",
-            lines,
-        ))
-        .await;
-    eventually("Ready", PATIENCE, || async {
-        ready(&objects.get("papp", "orders").await)
-    })
-    .await;
-    objects
-        .patch(
-            "papp",
-            "orders",
-            json!({"spec": {"image": "example/orders:2"}}),
-        )
-        .await;
+    world.ready_app(&objects, lines).await;
+    objects.image("orders", "example/orders:2").await;
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let mut edits = 0_u32;
     let promoted = loop {

@@ -77,12 +77,23 @@ async fn write(mut queue: mpsc::UnboundedReceiver<Bytes>, mut to: OwnedWriteHalf
 }
 
 impl Wire {
-    async fn ask(&self, mut from: OwnedReadHalf, to: Sender) -> Result<(), Cut> {
+    async fn ask(&self, from: OwnedReadHalf, to: Sender) -> Result<(), Cut> {
+        self.each(Direction::ToServer, from, |frame| self.asked(frame, &to))
+            .await
+    }
+
+    /// Hands over each frame of one direction, until its end.
+    async fn each(
+        &self,
+        direction: Direction,
+        mut from: OwnedReadHalf,
+        mut hand: impl FnMut(Frame) -> Result<(), Cut>,
+    ) -> Result<(), Cut> {
         let mut buffer = BytesMut::new();
         loop {
             while let Some(frame) = frame::take(&mut buffer) {
-                self.valve.pass(Direction::ToServer).await;
-                self.asked(frame, &to)?;
+                self.valve.pass(direction).await;
+                hand(frame)?;
             }
             match from.read_buf(&mut buffer).await {
                 Ok(1..) => {}
@@ -136,18 +147,9 @@ impl Wire {
         }
     }
 
-    async fn answer(&self, mut from: OwnedReadHalf, to: Sender) -> Result<(), Cut> {
-        let mut buffer = BytesMut::new();
-        loop {
-            while let Some(frame) = frame::take(&mut buffer) {
-                self.valve.pass(Direction::ToPart).await;
-                self.told(frame, &to)?;
-            }
-            match from.read_buf(&mut buffer).await {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Ok(()),
-            }
-        }
+    async fn answer(&self, from: OwnedReadHalf, to: Sender) -> Result<(), Cut> {
+        self.each(Direction::ToPart, from, |frame| self.told(frame, &to))
+            .await
     }
 
     fn told(&self, frame: Frame, to: &Sender) -> Result<(), Cut> {

@@ -151,10 +151,15 @@ impl Store {
             .map(|(place, stored)| (place, &stored.object))
     }
 
-    /// Whether an object with this uid is there.
+    /// Whether an object has owners, of which none is there any more.
     #[must_use]
-    pub fn has_uid(&self, uid: &str) -> bool {
-        self.living.contains(uid)
+    pub fn is_orphan(&self, object: &Value) -> bool {
+        let owners = object
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array);
+        let owners = owners.map(Vec::as_slice).unwrap_or_default();
+        let lives = |owner: &Value| self.living.contains(text(owner, "/uid"));
+        !owners.is_empty() && !owners.iter().any(lives)
     }
 
     /// Stores a new object.
