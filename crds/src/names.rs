@@ -37,6 +37,9 @@ pub const ANNOTATION_TRIGGER: &str = "signalbox.dev/trigger";
 pub const ANNOTATION_TRIGGER_TIME: &str = "signalbox.dev/trigger-time";
 /// Annotation on a CR: a command of a person, `verb revision step id` (see docs/RUNBOOK.md).
 pub const ANNOTATION_COMMAND: &str = "signalbox.dev/command";
+/// Label on a child, annotation on a CR: the flight that fenced it against late writes of an earlier plan.
+/// No annotation on a child: a Deployment counts those as a new generation.
+pub const FENCE: &str = "signalbox.dev/fence";
 /// Annotation on a Lease, Event or child: the reconcile id of the write's author.
 pub const ANNOTATION_RECONCILE: &str = "signalbox.dev/reconcile-id";
 

@@ -14,6 +14,7 @@ use signalbox_common::wire::{Cause, Observation, OutcomeResult};
 use signalbox_crds::condition::{LastFailure, clip};
 
 use crate::draft::STATUS;
+use crate::fence::is_fence;
 
 /// The action that failed when no single one did: the plan as a whole.
 pub(crate) const PLAN: &str = "plan";
@@ -115,13 +116,18 @@ fn names(failure: &LastFailure, outcome: &Outcome) -> bool {
 fn succeeded(outcome: &Outcome, failure: &LastFailure) -> bool {
     outcome.actions.iter().any(|report| {
         let meant = report.key == failure.action
-            || (failure.action == PLAN && is_whole(&failure.class) && report.key != STATUS);
+            || (failure.action == PLAN && is_whole(&failure.class) && is_wish(&report.key));
         meant
             && match report.result {
                 ActionResult::Done | ActionResult::FoundDone | ActionResult::Running => true,
                 ActionResult::Failed | ActionResult::Skipped => false,
             }
     })
+}
+
+/// Whether the action is about what is wanted, not about telling of it or fencing it.
+fn is_wish(key: &str) -> bool {
+    key != STATUS && !is_fence(key)
 }
 
 /// The failure that an Outcome adds; none if it is none that status should tell.
@@ -179,7 +185,7 @@ fn failed(
     generation: i64,
 ) -> Option<LastFailure> {
     // What changed in between is simply planned anew; and a status that can't be written can't tell so.
-    if failure.class == ErrorClass::Conflict || failure.action == STATUS {
+    if failure.class == ErrorClass::Conflict || !is_wish(&failure.action) {
         return None;
     }
     let label = failure.class.label();

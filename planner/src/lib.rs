@@ -7,6 +7,7 @@
 mod app;
 mod draft;
 mod failure;
+mod fence;
 mod migration;
 mod plan;
 mod stalled;

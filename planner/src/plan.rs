@@ -8,7 +8,7 @@ use signalbox_common::wire::{Observation, Plan, SCHEMA};
 
 use crate::draft::Draft;
 use crate::variant::{self, Variant};
-use crate::{app, migration, stalled};
+use crate::{app, fence, migration, stalled};
 
 /// Version of this planner: the crate's and its rules'. It stands in every plan, and what one version
 /// could not plan is tried again by another.
@@ -53,8 +53,10 @@ fn decide(seen: &Observation) -> Draft {
     }
     #[cfg(feature = "variants")]
     variant::defect(object);
-    match seen.key.kind {
+    let mut draft = match seen.key.kind {
         Kind::PortfolioApp => app::decide(seen, object),
         Kind::DatabaseMigration => migration::decide(seen, object),
-    }
+    };
+    fence::add(seen, object, &mut draft);
+    draft
 }

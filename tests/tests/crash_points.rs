@@ -19,6 +19,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use signalbox_scoreboard::{tell_count, tell_share};
 use signalbox_tests::crash::{ALL, Flow, Lane, Point, Reference, Verdict, points, sample};
 use signalbox_tests::{World, WorldOptions};
 
@@ -166,10 +167,21 @@ fn report(verdicts: &Verdicts) {
             at(times.len().saturating_sub(1)),
         );
     }
+    figures(verdicts);
     assert_eq!(
         bad, 0,
         "points that end otherwise than a run without a death"
     );
+}
+
+fn figures(verdicts: &Verdicts) {
+    let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|(_, v)| is(v)).count();
+    let alike = count(|verdict| matches!(verdict, Verdict::Alike { .. }));
+    let reached = count(|verdict| *verdict != Verdict::NotReached);
+    let twice = count(|verdict| matches!(verdict, Verdict::Unlike { twice: true, .. }));
+    tell_count("crash-points", reached, "points");
+    tell_share("crash-points-converged", alike, reached);
+    tell_count("crash-points-twice", twice, "effects");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,6 +204,7 @@ async fn stand_in(
                 written: Vec::new(),
                 live: None,
                 not_before: None,
+                late: Vec::new(),
             };
             let body = serde_json::to_vec(&outcome).unwrap();
             let (key, id) = (&observation.key, observation.reconcile_id);

@@ -20,6 +20,8 @@ pub enum Action {
     ApplyChild(ApplyChild),
     /// Deletes a child.
     DeleteChild(DeleteChild),
+    /// Changes nothing of a child but its version, so that a late write of it is refused.
+    FenceChild(FenceChild),
     /// Merge patch of the object's status.
     PatchStatus(PatchStatus),
     /// Merge patch of named fields of the object's (or a linked object's) spec.
@@ -49,6 +51,7 @@ impl Action {
         match self {
             Self::ApplyChild(_) => "ApplyChild",
             Self::DeleteChild(_) => "DeleteChild",
+            Self::FenceChild(_) => "FenceChild",
             Self::PatchStatus(_) => "PatchStatus",
             Self::PatchSpec(_) => "PatchSpec",
             Self::AddFinalizer(_) => "AddFinalizer",
@@ -127,6 +130,22 @@ pub struct DeleteChild {
     /// only while it is the same; none: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+}
+
+/// Notes on a child that what an earlier plan may still write of it is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FenceChild {
+    /// Kind.
+    pub kind: ChildKind,
+    /// Name.
+    pub name: String,
+    /// Uid seen.
+    pub uid: String,
+    /// Resource version seen.
+    pub resource_version: String,
+    /// The flight that fences, as the label tells it.
+    pub by: String,
 }
 
 /// Merge patch of the object's status.

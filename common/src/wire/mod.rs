@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod event;
+pub mod late;
 pub mod live;
 pub mod observation;
 pub mod outcome;
@@ -14,6 +15,7 @@ pub mod trim;
 
 pub use action::Action;
 pub use event::Event;
+pub use late::{LateWrite, RestsOn};
 pub use live::LiveObject;
 pub use observation::{Cause, Observation};
 pub use outcome::{Outcome, OutcomeResult};

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::late::LateWrite;
 use super::live::LiveObject;
 use crate::class::ErrorClass;
 use crate::id::{ObjectKey, ReconcileId, StepId};
@@ -38,6 +39,9 @@ pub struct Outcome {
     /// Not before this time, if a server named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// What requests of the plan, whose end nobody knows, may still change: the next plan fences it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<LateWrite>,
 }
 
 /// What came of a plan.

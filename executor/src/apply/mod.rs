@@ -6,6 +6,7 @@ mod apply_child;
 mod create_child;
 mod delete_child;
 mod event;
+mod fence_child;
 mod finalizer;
 mod replace_child;
 mod scale;
@@ -56,6 +57,7 @@ pub(crate) async fn act(
             }
         },
         Action::DeleteChild(child) => delete_child::delete(ctx, guards, child).await,
+        Action::FenceChild(child) => fence_child::fence(ctx, guards, child).await,
         Action::PatchStatus(patch) => status::patch(ctx, guards, patch).await,
         Action::PatchSpec(patch) => spec::patch(ctx, guards, patch).await,
         Action::AddFinalizer(list) => finalizer::add(ctx, guards, list).await,

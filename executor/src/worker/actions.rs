@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use signalbox_common::class::ErrorClass;
 use signalbox_common::part;
+use signalbox_common::wire::LateWrite;
 use signalbox_common::wire::outcome::{ActionReport, ActionResult, Written};
 use signalbox_common::wire::plan::PlannedAction;
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ pub(super) struct Ran {
     pub(super) written: Vec<Written>,
     /// The first that could not be done, by its key.
     pub(super) failed: Option<(String, ActionError)>,
+    /// What was sent and may still be written, or was to be fenced and is not.
+    pub(super) late: Vec<LateWrite>,
 }
 
 /// One action that has ended.
@@ -61,6 +64,7 @@ pub(super) async fn run(
         reports,
         written: Vec::new(),
         failed: None,
+        late: Vec::new(),
     };
     let mut running = JoinSet::new();
     loop {
@@ -77,7 +81,7 @@ pub(super) async fn run(
             }
         }
         match running.join_next().await {
-            None => return Ok(ran),
+            None => break,
             Some(Ok(ended)) => take(ended, ctx, &actions, &mut schedule, &mut ran),
             // Cancelled tasks and panics outside of the action itself: nothing is known of it.
             Some(Err(err)) => {
@@ -88,6 +92,25 @@ pub(super) async fn run(
             }
         }
     }
+    unfenced(ctx, &actions, &mut ran);
+    Ok(ran)
+}
+
+/// What was to be fenced and is not may still be written.
+fn unfenced(ctx: &PlanContext, actions: &[Arc<PlannedAction>], ran: &mut Ran) {
+    for (action, report) in actions.iter().zip(&ran.reports) {
+        let done = match report.result {
+            ActionResult::Done | ActionResult::FoundDone | ActionResult::Running => true,
+            ActionResult::Failed | ActionResult::Skipped => false,
+        };
+        if !done && action.action.is_fence() {
+            ran.late.extend(late(ctx, action));
+        }
+    }
+}
+
+fn late(ctx: &PlanContext, planned: &PlannedAction) -> Option<LateWrite> {
+    LateWrite::of(ctx.key.kind, &ctx.key.name, &ctx.uid, &planned.action)
 }
 
 fn take(
@@ -112,6 +135,9 @@ fn take(
         }
         Err(err) => {
             schedule.stop();
+            if err.unanswered && !action.action.is_fence() {
+                ran.late.extend(late(ctx, action));
+            }
             ran.failed.get_or_insert_with(|| (action.key.clone(), err));
             ActionResult::Failed
         }

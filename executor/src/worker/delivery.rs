@@ -127,7 +127,7 @@ async fn judge(shared: &Arc<Shared>, delivery: &Delivery, plan: Plan, hold: &Arc
             delivered = delivery.delivered,
             "a plan was delivered again; not executed"
         );
-        return report::of_plan(&plan, &shared.instance, OutcomeResult::Interrupted);
+        return report::interrupted(&plan, &shared.instance);
     }
     let actions = match &plan.verdict {
         Verdict::Act { actions } => actions.clone(),

@@ -9,7 +9,7 @@ use signalbox_common::bus::{Message, PublishError, SharedBus};
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::outcome::{Failure, Outcome, OutcomeResult};
-use signalbox_common::wire::{MAX_MESSAGE_BYTES, Plan, SCHEMA};
+use signalbox_common::wire::{LateWrite, MAX_MESSAGE_BYTES, Plan, SCHEMA, Verdict};
 use signalbox_common::{clock, record};
 
 use super::actions::Ran;
@@ -45,6 +45,7 @@ pub(super) fn plain(
         written: Vec::new(),
         live: None,
         not_before: None,
+        late: Vec::new(),
     }
 }
 
@@ -57,11 +58,27 @@ pub(super) fn of_plan(plan: &Plan, instance: &str, result: OutcomeResult) -> Out
     }
 }
 
+/// The Outcome of a plan that another holder may have begun: its requests may still be on their way.
+pub(super) fn interrupted(plan: &Plan, instance: &str) -> Outcome {
+    let actions = match &plan.verdict {
+        Verdict::Act { actions } => actions.as_slice(),
+        Verdict::Settled | Verdict::Waiting { .. } => &[],
+    };
+    let late = actions.iter().filter_map(|planned| {
+        LateWrite::of(plan.key.kind, &plan.key.name, &plan.uid, &planned.action)
+    });
+    Outcome {
+        late: late.collect(),
+        ..of_plan(plan, instance, OutcomeResult::Interrupted)
+    }
+}
+
 /// The Outcome of a plan whose actions were run.
 pub(super) fn of_actions(plan: &Plan, instance: &str, ran: Ran) -> Outcome {
     let mut outcome = of_plan(plan, instance, OutcomeResult::Done);
     outcome.actions = ran.reports;
     outcome.written = ran.written;
+    outcome.late = ran.late;
     if let Some((action, err)) = ran.failed {
         let wait = err
             .retry_after

@@ -110,6 +110,7 @@ pub(super) fn outcome(flight: &Flight, by: &str, result: OutcomeResult) -> Outco
         written: Vec::new(),
         live: None,
         not_before: None,
+        late: Vec::new(),
     }
 }
 

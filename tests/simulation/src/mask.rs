@@ -12,7 +12,7 @@ use crate::api::store::Place;
 const KINDS: [&str; 2] = ["Lease", "Event"];
 
 /// Fields, wherever they are: identities, versions, times, authors.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -30,6 +30,8 @@ const FIELDS: [&str; 20] = [
     "actor",
     "signalbox.dev/owner-uid",
     "signalbox.dev/reconcile-id",
+    // Only where a plan was interrupted.
+    "signalbox.dev/fence",
     // Over the whole configuration, uids included.
     "signalbox.dev/applied",
     "nextWake",

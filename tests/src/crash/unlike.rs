@@ -22,6 +22,16 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
         "an id of a flight",
     ),
     (
+        "*",
+        "/metadata/annotations/signalbox.dev~1fence",
+        "only where a plan was interrupted",
+    ),
+    (
+        "*",
+        "/metadata/labels/signalbox.dev~1fence",
+        "only where a plan was interrupted",
+    ),
+    (
         "papp",
         "/status/lastDecision",
         "says how it came about, not how it is",

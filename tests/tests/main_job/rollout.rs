@@ -2,9 +2,8 @@
 
 use std::sync::Mutex;
 
-use serde_json::json;
 use signalbox_tests::eventually;
-use signalbox_tests::fixtures::{app, minimal};
+use signalbox_tests::fixtures::minimal;
 use signalbox_tests::objects::{condition, ready, stable};
 
 use crate::{SOON, shared};

@@ -5,7 +5,6 @@ use std::time::Duration;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use signalbox_tests::eventually;
-use signalbox_tests::fixtures::app;
 use signalbox_tests::objects::{ready, stable};
 use signalbox_tests::wait::throughout;
 

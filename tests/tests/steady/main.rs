@@ -25,6 +25,7 @@ use signalbox_tests::proxied::ProxiedPart;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(3);
+const QUIET: Duration = Duration::from_secs(1);
 const LINES: &str = "  replicas: 2\n  config: { LEVEL: info }\n  rollout: { steps: [{ weight: 50 }], drainSeconds: 0 }";
 
 async fn world(name: &str) -> World {

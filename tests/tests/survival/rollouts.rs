@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalbox_devcluster::Server;
-use signalbox_tests::fixtures::app;
 use signalbox_tests::objects::ready;
 use signalbox_tests::{World, WorldOptions, eventually};
 

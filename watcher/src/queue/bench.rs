@@ -94,6 +94,7 @@ pub(super) fn outcome(key: &ObjectKey, id: ReconcileId, result: OutcomeResult) -
         written: Vec::new(),
         live: None,
         not_before: None,
+        late: Vec::new(),
     }
 }
 
