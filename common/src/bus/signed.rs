@@ -15,6 +15,7 @@ use prometheus::{IntCounterVec, Opts};
 
 use super::signature::{Refusal, SIGNATURE, Trusted, sign, writers};
 use super::{Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState};
+use crate::breaker::Standing;
 use crate::config::CommonArgs;
 use crate::subject::Stream;
 use crate::{clock, record};
@@ -205,5 +206,13 @@ impl Bus for SignedBus {
 
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>> {
         self.inner.answer(subject, body)
+    }
+
+    fn may_retry(&self) -> bool {
+        self.inner.may_retry()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.inner.standing()
     }
 }
