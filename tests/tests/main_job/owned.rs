@@ -226,6 +226,10 @@ impl Lane {
 
     /// Labels stomped, owners taken away, and deletion.
     async fn rob(&mut self, kind: &str, name: &str) {
+        // A claim has no owner, without all its labels it is nobody's; and Kubernetes keeps one that pods use.
+        if kind == "pvc" {
+            return;
+        }
         for (field, label) in [("labels", "labels"), ("ownerReferences", "owners")] {
             let live = self.objects.get(kind, name).await;
             let path = ["f:metadata".to_owned(), format!("f:{field}")];
@@ -237,10 +241,6 @@ impl Lane {
             self.objects.patch(kind, name, none).await;
             let how = format!("all {label} taken");
             self.restored(kind, name, &path, &was, &how).await;
-        }
-        // Kubernetes keeps a claim that pods use.
-        if kind == "pvc" {
-            return;
         }
         let uid = self.objects.get(kind, name).await["metadata"]["uid"].clone();
         self.objects.delete(kind, name).await;
