@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use nkeys::KeyPair;
 use prometheus::{IntCounterVec, Opts};
 
@@ -184,13 +184,18 @@ impl Bus for SignedBus {
             return self.inner.fetch(stream, max, wait);
         };
         async move {
-            let mut good = Vec::new();
+            let (mut good, mut refused) = (Vec::new(), Vec::new());
             for delivery in self.inner.fetch(stream, max, wait).await? {
                 match self.check(trusted, &delivery) {
                     Ok(()) => good.push(delivery),
-                    Err(why) => self.refuse(delivery, &why).await,
+                    Err(why) => refused.push((delivery, why)),
                 }
             }
+            // Side by side: what is good waits for no more than one of them.
+            let refusing = refused
+                .into_iter()
+                .map(|(delivery, why)| async move { self.refuse(delivery, &why).await });
+            join_all(refusing).await;
             Ok(good)
         }
         .boxed()

@@ -95,10 +95,10 @@ async fn breaker_and_budget_before_the_api_server_show() {
     .await;
     let full = left(part, "api").await;
 
-    // Writes that nobody answers are read back and tried again, as long as the budget lasts.
-    director.begin(Masks::none(), refuse("api apply *", 504));
+    // What is refused although nothing that it rests on has changed is tried again, as long as the budget lasts.
+    director.begin(Masks::none(), refuse("api patch *", 409));
     for number in 0..30 {
-        fleet::update(&objects, number, "unanswered").await;
+        fleet::update(&objects, number, "refused").await;
     }
     eventually("the budget is used", PATIENCE, || async {
         match left(part, "api").await {
@@ -132,9 +132,14 @@ async fn breaker_and_budget_before_the_api_server_show() {
     )
     .await;
     fleet::settles(&world, &objects, PATIENCE).await;
-    eventually("requests earn retries", PATIENCE, || async {
-        fleet::update(&objects, 0, "earned").await;
-        fleet::update(&objects, 0, "spent").await;
+    // Requests earn retries.
+    for round in 0..2 {
+        for number in 0..30 {
+            fleet::update(&objects, number, &format!("earned-{round}")).await;
+        }
+        fleet::settles(&world, &objects, PATIENCE).await;
+    }
+    eventually("the budget is filled", PATIENCE, || async {
         match left(part, "api").await {
             some if some > full / 2.0 => Ok(()),
             few => Err(format!("{few} of {full} left")),

@@ -15,11 +15,14 @@ use signalbox_tests::{Part, World, WorldOptions, eventually, fleet, signing};
 use crate::PATIENCE;
 
 const APPS: usize = 40;
+/// How often a sender tries to get a message into a stream.
+const INSISTS: usize = 200;
 /// The p95 from a change to its newest generation, poison or not.
 const BAR: Duration = Duration::from_secs(5);
 
 /// Who sends where.
 struct Poisoner {
+    number: usize,
     client: async_nats::Client,
     /// None: what comes from outside is not signed.
     key: Option<KeyPair>,
@@ -36,17 +39,21 @@ impl Poisoner {
             // Now and then in the way of an app.
             let name = match number % 6 {
                 5 => fleet::name(number % APPS),
-                _ => format!("ghost-{number}"),
+                _ => format!("ghost-{}-{number}", self.number),
             };
             let subject = format!("{}{name}{}", self.subject.0, self.subject.1);
             let (headers, body) = self.poison(number, &subject);
-            let sent = self
-                .client
-                .request_with_headers(subject.clone(), headers, body.into());
-            let answer = serde_json::from_slice::<Value>(&sent.await.unwrap().payload).unwrap();
-            // A place that is taken or a stream that is full is told to the sender.
-            if answer.get("error").is_none() {
-                taken.push(subject);
+            // A place that is taken or a stream that is full is told to the sender, who insists.
+            for _ in 0..INSISTS {
+                let (headers, body) = (headers.clone(), body.clone());
+                let sent = self
+                    .client
+                    .request_with_headers(subject.clone(), headers, body.into());
+                let answer = serde_json::from_slice::<Value>(&sent.await.unwrap().payload);
+                if answer.unwrap().get("error").is_none() {
+                    taken.push(subject);
+                    break;
+                }
             }
         }
         taken
@@ -74,7 +81,7 @@ impl Poisoner {
 }
 
 async fn poisoners(world: &World, namespace: &str) -> Vec<Poisoner> {
-    let mut all = Vec::new();
+    let mut all: Vec<Poisoner> = Vec::new();
     for (part, role, word, stream) in [
         (Part::Watcher, Role::Watcher, "event", "EVENTS"),
         (Part::Planner, Role::Planner, "plan", "PLANS"),
@@ -82,6 +89,7 @@ async fn poisoners(world: &World, namespace: &str) -> Vec<Poisoner> {
         (Part::Executor, Role::Executor, "outcome", "OUTCOMES"),
     ] {
         all.push(Poisoner {
+            number: all.len(),
             client: world.nats(&role).await,
             key: Some(signing::key(world, part)),
             stream,
@@ -90,6 +98,7 @@ async fn poisoners(world: &World, namespace: &str) -> Vec<Poisoner> {
     }
     let tenant = "ci".to_owned();
     all.push(Poisoner {
+        number: all.len(),
         client: world.nats(&Role::Trigger { tenant }).await,
         key: None,
         stream: "TRIGGERS",
@@ -139,7 +148,11 @@ async fn poison_among_good_messages_stops_nobody() {
     let dead = streams.get_stream_no_info("DEAD").await.unwrap();
     for (poisoner, taken) in poisoners.iter().zip(&taken) {
         println!("{}: {} of {count} taken", poisoner.stream, taken.len());
-        assert!(taken.len() * 2 > count, "most are taken: {}", taken.len());
+        assert!(
+            taken.len() * 5 >= count * 4,
+            "most are taken: {}",
+            taken.len()
+        );
         for subject in taken {
             let grave = format!("sb.dead.{}.{subject}", poisoner.stream);
             let message = eventually(&format!("{grave} is there"), PATIENCE, || {
