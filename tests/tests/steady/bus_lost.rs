@@ -152,7 +152,7 @@ async fn the_bus_loses_what_it_had_in_the_middle_of_rollouts() {
         eventually("the loss is told", PATIENCE, || async {
             match losses(&watcher).await {
                 now if now > known => Ok(()),
-                now => Err(format!("{now} losses, as before")),
+                now => Err(format!("{now} losses, as before; {}", watcher.log())),
             }
         })
         .await;

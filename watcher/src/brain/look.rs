@@ -158,11 +158,12 @@ impl Brain {
                 tracing::info!(flights = found.len(), "active");
                 self.phase = Phase::Active;
                 self.means.active.send_replace(true);
-                self.everything_is_dirty();
-                return;
+                if !is_lost {
+                    self.everything_is_dirty();
+                }
             }
         }
-        if is_lost && self.phase == Phase::Active {
+        if is_lost {
             self.bus_lost("a stream was made anew or went back");
         }
     }
@@ -171,7 +172,10 @@ impl Brain {
     pub(super) fn bus_lost(&mut self, why: &str) {
         self.means.meters.bus_losses.inc();
         tracing::warn!(why, "the bus lost messages: everything is published again");
-        self.everything_is_dirty();
+        // One that does not send yet will begin with everything anyway.
+        if self.phase == Phase::Active {
+            self.everything_is_dirty();
+        }
     }
 
     /// A start, a takeover or a loss: first what is unfinished, then all others.

@@ -207,7 +207,6 @@ impl Brain {
         self.conflicts.clear();
         self.gone.clear();
         self.desk = Desk::default();
-        self.states.clear();
         self.stored = 0;
         self.look = None;
         self.means.drains.send_replace(leads);

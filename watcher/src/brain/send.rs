@@ -86,6 +86,8 @@ impl Brain {
                 // Until a look would find it rewound, a busy stream may have passed its former end.
                 if floor > 0 && sequence <= floor {
                     self.stored = sequence;
+                    // One loss is told once: the next look has nothing to compare with.
+                    self.states.clear();
                     self.bus_lost("EVENTS gave a sequence again");
                 } else {
                     self.stored = self.stored.max(sequence);
