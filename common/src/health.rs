@@ -29,6 +29,8 @@ pub struct Health {
 struct State {
     /// Why the part can't work; none if it can.
     failure: Option<String>,
+    /// What else there is to tell, in brackets behind the rest.
+    note: String,
     /// The last beat and how long it holds.
     beat: Option<(Instant, Duration)>,
 }
@@ -59,6 +61,13 @@ impl Check {
     /// The part can't work, and why; also a beat.
     pub fn fail(&self, why: impl Into<String>) {
         self.set(Some(why.into()));
+    }
+
+    /// What else /readyz tells behind the check, such as the state of a breaker; no judgement.
+    pub fn note(&self, note: impl Into<String>) {
+        if let Some(state) = self.health.lock().get_mut(self.name) {
+            state.note = note.into();
+        }
     }
 
     /// The loop behind this check moves; whether all is well stays as it was.
@@ -112,6 +121,7 @@ impl Health {
     fn add(&self, name: &'static str, beat: Option<(Instant, Duration)>) -> Check {
         let new = State {
             failure: Some("not yet".to_owned()),
+            note: String::new(),
             beat,
         };
         let mut checks = self.lock();
@@ -146,8 +156,12 @@ impl Health {
                 .map(|late| format!("no beat, {late:.1?} overdue"));
             let failure = stalled.or_else(|| failure(state));
             well &= failure.is_none();
+            let told = failure.as_deref().unwrap_or("ok");
             // Writing to a String can't fail.
-            let _ = writeln!(text, "{name}: {}", failure.as_deref().unwrap_or("ok"));
+            let _ = match state.note.as_str() {
+                "" => writeln!(text, "{name}: {told}"),
+                note => writeln!(text, "{name}: {told} ({note})"),
+            };
         }
         (well, text)
     }
@@ -231,6 +245,12 @@ mod tests {
         assert_eq!(health.readiness(), (true, "bus: ok\n".to_owned()));
         bus.fail("no leader");
         assert_eq!(health.readiness(), (false, "bus: no leader\n".to_owned()));
+        bus.note("breaker open");
+        let told = "bus: no leader (breaker open)\n";
+        assert_eq!(health.readiness(), (false, told.to_owned()));
+        bus.ok();
+        let told = "bus: ok (breaker open)\n";
+        assert_eq!(health.readiness(), (true, told.to_owned()), "no judgement");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub mod subject;
 pub mod wire;
 
 #[cfg(feature = "runtime")]
+pub mod breaker;
+#[cfg(feature = "runtime")]
 pub mod bus;
 #[cfg(feature = "runtime")]
 pub mod clock;

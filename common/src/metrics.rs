@@ -8,6 +8,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::breaker::Standing;
 use crate::bus::signed::REFUSED;
 use crate::class::{Classify, ErrorClass};
 
@@ -34,6 +35,68 @@ pub struct MetricsError {
 impl Classify for MetricsError {
     fn class(&self) -> ErrorClass {
         ErrorClass::Fatal
+    }
+}
+
+/// A server that a part depends on: a closed set of labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// The API server.
+    Api,
+    /// The bus.
+    Bus,
+    /// Databases that migrations name, all together.
+    Database,
+}
+
+impl Dependency {
+    /// The word for metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Bus => "bus",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// Breakers and retry budgets of a part, as its metrics tell them.
+#[derive(Clone, Debug)]
+pub struct Guards {
+    open: IntGaugeVec,
+    retries: IntGaugeVec,
+}
+
+impl Guards {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        Ok(Self {
+            open: metrics.gauges(
+                "breaker_open",
+                "Breakers that are not closed, by what they stand before.",
+                &["dependency"],
+            )?,
+            retries: metrics.gauges(
+                "retries_left",
+                "Retries that the budget still has, by what is tried again.",
+                &["dependency"],
+            )?,
+        })
+    }
+
+    /// A breaker with its budget.
+    pub fn tell(&self, of: Dependency, standing: Standing) {
+        self.open_of(of, usize::from(standing.open));
+        self.retries
+            .with_label_values(&[of.label()])
+            .set(i64::from(standing.retries));
+    }
+
+    /// So many breakers are not closed.
+    pub fn open_of(&self, of: Dependency, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.open.with_label_values(&[of.label()]).set(count);
     }
 }
 

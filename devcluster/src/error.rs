@@ -28,6 +28,14 @@ pub enum DevClusterError {
         #[source]
         source: std::io::Error,
     },
+    /// A server did not do what it was asked.
+    #[error("failed to have {server} do what it was asked; it said: {answer}")]
+    NoAnswer {
+        /// The server.
+        server: Server,
+        /// What it answered, if anything.
+        answer: String,
+    },
     /// There is neither a fitting server on the machine nor a Go toolchain to build one.
     #[error(
         "failed to find {tool} and no `go` to build it: install Go 1.26 or later, or set \

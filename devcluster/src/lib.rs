@@ -20,6 +20,7 @@ mod audit;
 mod cluster;
 mod command_line;
 mod commands;
+mod compaction;
 mod companion;
 mod credentials;
 mod error;

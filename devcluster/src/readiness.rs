@@ -43,6 +43,16 @@ pub(crate) async fn http_ok(port: u16, path: &str) -> bool {
     })
 }
 
+/// What `POST path` answers, head and body.
+pub(crate) async fn post(port: u16, path: &str, body: &str) -> Option<String> {
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    first_bytes(port, &request).await
+}
+
 /// Whether the nats-server of this name greets.
 pub(crate) async fn nats_greets(port: u16, server_name: &str) -> bool {
     first_bytes(port, "").await.is_some_and(|greeting| {

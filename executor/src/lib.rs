@@ -7,7 +7,6 @@
 mod ambiguous;
 mod api;
 mod apply;
-mod breaker;
 mod claims;
 mod conflict;
 mod context;

@@ -1,7 +1,7 @@
 //! What the executor counts. Labels are closed sets.
 
 use signalbox_common::class::ErrorClass;
-use signalbox_common::metrics::{Metrics, MetricsError};
+use signalbox_common::metrics::{Guards, Metrics, MetricsError};
 use signalbox_common::wire::outcome::ActionResult;
 
 use crate::error::ActionError;
@@ -16,7 +16,7 @@ pub(crate) struct ExecutorMetrics {
     action_seconds: HistogramVec,
     requests: IntCounterVec,
     in_flight: IntGauge,
-    breaker_open: IntGauge,
+    guards: Guards,
     records_lost: IntCounter,
     panics: IntCounter,
 }
@@ -46,10 +46,7 @@ impl ExecutorMetrics {
                 "requests_in_flight",
                 "Requests to the API server under way.",
             )?,
-            breaker_open: metrics.gauge(
-                "breaker_open",
-                "1: the breaker before the API server is not closed.",
-            )?,
+            guards: Guards::new(metrics)?,
             records_lost: metrics.counter(
                 "records_lost",
                 "Outcomes that could not be recorded in LEDGER.",
@@ -98,8 +95,9 @@ impl ExecutorMetrics {
         InFlight(self.in_flight.clone())
     }
 
-    pub(crate) fn breaker(&self, closed: bool) {
-        self.breaker_open.set(i64::from(!closed));
+    /// Breakers and retry budgets.
+    pub(crate) const fn guards(&self) -> &Guards {
+        &self.guards
     }
 
     pub(crate) fn record_lost(&self) {

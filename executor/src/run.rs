@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use signalbox_common::breaker::{Guardian, Rules};
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::bus::{BusError, SharedBus};
@@ -17,7 +18,6 @@ use signalbox_common::metrics::{Metrics, MetricsError};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::breaker::Guardian;
 use crate::claims::{LongWork, LongWorkOptions};
 use crate::limits::Limits;
 use crate::metrics::ExecutorMetrics;
@@ -105,7 +105,7 @@ pub async fn run_with(
     let registry = Metrics::new("executor");
     let metrics = ExecutorMetrics::new(&registry)?;
     let health = Health::new();
-    let guardian = Guardian::new();
+    let guardian = Guardian::new(Rules::API);
     let api = Api::new(client, Limits::new(), guardian.clone(), metrics.clone());
     let work = LongWork::new(LongWorkOptions {
         api: api.clone(),

@@ -1,14 +1,8 @@
-//! Figures of samples: percentiles and ratios. Pure.
+//! Figures of samples: ratios and rounding, beside the percentiles of all suites. Pure.
 
 use std::time::Duration;
 
-/// The `percent`th percentile (nearest rank): the least sample that so many percent do not exceed.
-pub(crate) fn percentile(samples: &[f64], percent: u32) -> Option<f64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (sorted.len() * percent.min(100) as usize).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
-}
+pub(crate) use signalbox_tests::figures::percentile;
 
 /// `part ÷ whole`; none if there is nothing to divide by.
 pub(crate) fn ratio(part: f64, whole: f64) -> Option<f64> {
@@ -29,23 +23,6 @@ pub(crate) fn rounded(value: f64, decimals: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_percentile_is_a_sample() {
-        let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!(percentile(&samples, 50), Some(50.0));
-        assert_eq!(percentile(&samples, 95), Some(95.0));
-        assert_eq!(percentile(&samples, 100), Some(100.0));
-        assert_eq!(percentile(&samples, 0), Some(1.0));
-        assert_eq!(percentile(&[7.0], 95), Some(7.0));
-        assert_eq!(percentile(&[1.0, 2.0, 3.0], 50), Some(2.0));
-        assert_eq!(
-            percentile(&[1.0, 2.0], 95),
-            Some(2.0),
-            "rounded up, never down"
-        );
-        assert_eq!(percentile(&[], 50), None);
-    }
 
     #[test]
     fn a_ratio_to_nothing_is_none() {

@@ -12,7 +12,9 @@
 
 pub mod audit;
 pub mod bus;
+mod bus_access;
 pub mod crash;
+pub mod figures;
 pub mod fixtures;
 pub mod fleet;
 pub mod objects;

@@ -156,6 +156,20 @@ impl PartProcess {
             .expect("a health server that answers")
     }
 
+    /// Resident memory in KiB.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        self.process.resident_bytes().unwrap_or(0) / 1024
+    }
+
+    /// The value of a metric, `name{labels}` as /metrics has it; none: it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.answer("/metrics").await;
+        let mut lines = text.lines();
+        let told = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        told.parse().ok()
+    }
+
     /// Resident memory in MiB.
     #[must_use]
     pub fn resident_mib(&self) -> u64 {

@@ -9,8 +9,6 @@ use std::time::Duration;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
-use signalbox_common::bus::ensure::{EnsureArgs, ensure};
-use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::{self, Role};
 use signalbox_common::bus::signature::new_keys;
 use signalbox_common::config::CommonArgs;
@@ -19,6 +17,7 @@ use signalbox_devcluster::{ClusterOptions, DevCluster, Identity, NatsOptions};
 
 use crate::audit::Audit;
 use crate::bus::BusView;
+use crate::bus_access::with_admin;
 use crate::fixtures::app;
 use crate::objects::Objects;
 use crate::parts::{Part, PartProcess, program};
@@ -63,6 +62,8 @@ pub struct World {
     trusted: PathBuf,
     /// Who may do what on the bus.
     pub(crate) bus_rights: String,
+    /// Seed of who may do everything on the bus, as nobody may in production.
+    pub(crate) bus_admin: String,
     digest_key: PathBuf,
     namespaces: AtomicUsize,
     started: AtomicUsize,
@@ -83,7 +84,8 @@ impl World {
                 ((role.label(), seed), (role, public))
             })
             .unzip();
-        let bus_rights = rights::server_config(&users);
+        let (bus_admin, public) = rights::new_identity().expect("randomness");
+        let bus_rights = with_admin(&rights::server_config(&users), &public);
         let bare = ClusterOptions::bare(name);
         let identities = Component::ALL
             .into_iter()
@@ -115,6 +117,7 @@ impl World {
             signing,
             trusted,
             bus_rights,
+            bus_admin,
             digest_key,
             namespaces: AtomicUsize::new(0),
             started: AtomicUsize::new(0),
@@ -143,16 +146,6 @@ impl World {
         self.ensure_bus().await;
     }
 
-    /// Makes the streams, as `signalbox bus ensure` does.
-    pub async fn ensure_bus(&self) {
-        let bus = JetStreamBus::with_args(&self.common_args("ensure"), &Role::Ensure)
-            .await
-            .expect("the bus is there");
-        ensure(&bus, &EnsureArgs::default())
-            .await
-            .expect("the streams are made");
-    }
-
     /// The arguments of a part or tool with the identity of `role`.
     #[must_use]
     pub fn common_args(&self, role: &str) -> CommonArgs {
@@ -174,19 +167,6 @@ impl World {
             .get(role)
             .expect("every role has an identity")
             .clone()
-    }
-
-    /// A connection of its own to the bus, with the identity of `role`.
-    ///
-    /// # Panics
-    /// If the bus can't be reached.
-    pub async fn nats(&self, role: &Role) -> async_nats::Client {
-        let seed = std::fs::read_to_string(self.seed(role.label())).expect("a seed");
-        async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix(role.inbox())
-            .connect(self.cluster.nats_url().expect("the world has a bus"))
-            .await
-            .expect("the bus is there")
     }
 
     /// File with the seed that a part signs with.

@@ -1,7 +1,7 @@
 //! The watcher's metrics. Labels are closed sets; no object's name is ever one.
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-use signalbox_common::metrics::{Metrics, MetricsError};
+use signalbox_common::metrics::{Guards, Metrics, MetricsError};
 
 /// All of them.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub(crate) struct Meters {
     pub(crate) differences: IntCounter,
     /// Triggers by result.
     pub(crate) triggers: IntCounterVec,
+    /// How often the bus lost what it had.
+    pub(crate) bus_losses: IntCounter,
+    /// Breaker and retry budget before the bus.
+    pub(crate) guards: Guards,
 }
 
 impl Meters {
@@ -59,6 +63,11 @@ impl Meters {
                 "Objects that a comparison with a relist found to differ.",
             )?,
             triggers: metrics.counters("triggers", "Triggers by result.", &["result"])?,
+            bus_losses: metrics.counter(
+                "bus_losses",
+                "Times that a stream was found lost or rewound.",
+            )?,
+            guards: Guards::new(metrics)?,
         })
     }
 }

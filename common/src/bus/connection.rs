@@ -5,6 +5,7 @@
 //! stored later. Knows nothing of streams.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::Request;
@@ -18,11 +19,12 @@ use tokio::time::{Instant, timeout};
 use super::limits::ANSWER_WITHIN;
 use super::rights::Role;
 use super::{BusError, io_thread};
+use crate::breaker::{Guardian, Rules};
 
 /// How long a part waits for the bus when it starts.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const FIRST_DELAY: Duration = Duration::from_millis(20);
-const LAST_DELAY: Duration = Duration::from_millis(500);
+const LAST_DELAY: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,8 @@ const PING: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// Open while there is no connection, and when a server that is there gives no answers.
+    pub(super) guardian: Arc<Guardian>,
     refusals: broadcast::Sender<String>,
     up: watch::Receiver<bool>,
 }
@@ -83,13 +87,20 @@ impl Connection {
         loop {
             let (refusals, _) = broadcast::channel(256);
             let (up_sender, up) = watch::channel(true);
-            let options = options(seed.clone(), role, name, refusals.clone(), up_sender);
+            let guardian = Guardian::new(Rules::BUS);
+            let ears = Ears {
+                refusals: refusals.clone(),
+                up: up_sender,
+                guardian: guardian.clone(),
+            };
+            let options = options(seed.clone(), role, name, ears);
             let servers = servers.clone();
             let connecting = handle.spawn(async move { options.connect(servers).await });
             let error = match connecting.await {
                 Ok(Ok(client)) => {
                     return Ok(Self {
                         client,
+                        guardian,
                         refusals,
                         up,
                     });
@@ -139,6 +150,21 @@ impl Connection {
         body: Vec<u8>,
     ) -> Result<Message, Failure> {
         self.wait_until_up().await?;
+        let ticket = self.guardian.admit(Instant::now());
+        let ticket =
+            ticket.map_err(|_| Failure::Silent("it failed too often, waiting".to_owned()))?;
+        let answered = self.ask(subject, headers, body).await;
+        let silent = matches!(answered, Err(Failure::Silent(_)));
+        ticket.report(Instant::now(), !silent);
+        answered
+    }
+
+    async fn ask(
+        &self,
+        subject: &str,
+        headers: Option<HeaderMap>,
+        body: Vec<u8>,
+    ) -> Result<Message, Failure> {
         let refused = self.refused(subject.to_owned());
         let mut request = Request::new()
             .payload(body.into())
@@ -179,13 +205,14 @@ impl Connection {
     }
 }
 
-fn options(
-    seed: Option<String>,
-    role: &Role,
-    name: &str,
+/// What is done with what the client tells of the connection.
+struct Ears {
     refusals: broadcast::Sender<String>,
     up: watch::Sender<bool>,
-) -> ConnectOptions {
+    guardian: Arc<Guardian>,
+}
+
+fn options(seed: Option<String>, role: &Role, name: &str, ears: Ears) -> ConnectOptions {
     let options = ConnectOptions::new()
         .name(name)
         .custom_inbox_prefix(role.inbox())
@@ -195,7 +222,7 @@ fn options(
         .max_reconnects(None)
         .reconnect_delay_callback(delay)
         .event_callback(move |event| {
-            handle_event(&event, &refusals, &up);
+            ears.hear(&event);
             std::future::ready(())
         });
     match seed {
@@ -204,7 +231,7 @@ fn options(
     }
 }
 
-/// Doubling from 20 ms to half a second: a bus that is back is used at once.
+/// Doubling from 20 ms to a second: a bus that is back is used at once.
 fn delay(tries: usize) -> Duration {
     let doublings = u32::try_from(tries.saturating_sub(1))
         .unwrap_or(u32::MAX)
@@ -214,26 +241,34 @@ fn delay(tries: usize) -> Duration {
         .min(LAST_DELAY)
 }
 
-fn handle_event(event: &Event, refusals: &broadcast::Sender<String>, up: &watch::Sender<bool>) {
-    match event {
-        Event::Connected => {
-            tracing::info!("connected to the bus");
-            up.send_replace(true);
-        }
-        Event::Disconnected | Event::Closed => {
-            tracing::warn!(%event, "lost the bus");
-            up.send_replace(false);
-        }
-        Event::ServerError(error) => {
-            let text = error.to_string();
-            tracing::warn!(error = text, "the bus refused something");
-            for subject in quoted(&text) {
-                // Nobody may be waiting for this one.
-                let _ = refusals.send(subject.to_owned());
+impl Ears {
+    fn hear(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                tracing::info!("connected to the bus");
+                // First the breaker: who waited for the connection asks at once.
+                self.guardian.reached(Instant::now(), true);
+                self.up.send_replace(true);
             }
-        }
-        Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) | Event::ClientError(_) => {
-            tracing::warn!(%event, "bus");
+            Event::Disconnected | Event::Closed => {
+                tracing::warn!(%event, "lost the bus");
+                self.guardian.reached(Instant::now(), false);
+                self.up.send_replace(false);
+            }
+            Event::ServerError(error) => {
+                let text = error.to_string();
+                tracing::warn!(error = text, "the bus refused something");
+                for subject in quoted(&text) {
+                    // Nobody may be waiting for this one.
+                    let _ = self.refusals.send(subject.to_owned());
+                }
+            }
+            Event::LameDuckMode
+            | Event::Draining
+            | Event::SlowConsumer(_)
+            | Event::ClientError(_) => {
+                tracing::warn!(%event, "bus");
+            }
         }
     }
 }

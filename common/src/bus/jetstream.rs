@@ -21,6 +21,7 @@ use super::rights::Role;
 use super::{
     Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, signed,
 };
+use crate::breaker::Standing;
 use crate::config::CommonArgs;
 use crate::subject::Stream;
 
@@ -223,6 +224,14 @@ impl Bus for JetStreamBus {
             within.unwrap_or_else(|_| Err(silent("not sent in time".to_owned())))
         }
         .boxed()
+    }
+
+    fn may_retry(&self) -> bool {
+        self.connection.guardian.may_retry()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        Some(self.connection.guardian.standing())
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use crate::breaker::Standing;
 use crate::class::{Classify, ErrorClass};
 use crate::subject::Stream;
 
@@ -54,6 +55,16 @@ pub trait Bus: Send + Sync + 'static {
     /// Sends a plain message (an answer to somebody who waits); kept by nobody. Done when it is sent:
     /// whether somebody listens, or the server refuses it, does not show.
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>>;
+
+    /// Whether something may be tried again soon; else the budget is used up, and it is tried again late.
+    fn may_retry(&self) -> bool {
+        true
+    }
+
+    /// Breaker and retry budget before the server; none: there is no server.
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
 }
 
 /// A message to store.

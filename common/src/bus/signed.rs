@@ -9,12 +9,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use nkeys::KeyPair;
 use prometheus::{IntCounterVec, Opts};
 
 use super::signature::{Refusal, SIGNATURE, Trusted, sign, writers};
 use super::{Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState};
+use crate::breaker::Standing;
 use crate::config::CommonArgs;
 use crate::subject::Stream;
 use crate::{clock, record};
@@ -183,13 +184,18 @@ impl Bus for SignedBus {
             return self.inner.fetch(stream, max, wait);
         };
         async move {
-            let mut good = Vec::new();
+            let (mut good, mut refused) = (Vec::new(), Vec::new());
             for delivery in self.inner.fetch(stream, max, wait).await? {
                 match self.check(trusted, &delivery) {
                     Ok(()) => good.push(delivery),
-                    Err(why) => self.refuse(delivery, &why).await,
+                    Err(why) => refused.push((delivery, why)),
                 }
             }
+            // Side by side: what is good waits for no more than one of them.
+            let refusing = refused
+                .into_iter()
+                .map(|(delivery, why)| async move { self.refuse(delivery, &why).await });
+            join_all(refusing).await;
             Ok(good)
         }
         .boxed()
@@ -205,5 +211,13 @@ impl Bus for SignedBus {
 
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>> {
         self.inner.answer(subject, body)
+    }
+
+    fn may_retry(&self) -> bool {
+        self.inner.may_retry()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.inner.standing()
     }
 }

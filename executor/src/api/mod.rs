@@ -12,13 +12,13 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request};
 use kube::client::Body;
 use serde_json::Value;
+use signalbox_common::breaker::Guardian;
 use signalbox_common::class::ErrorClass;
 use tokio::time::Instant;
 
 pub(crate) use target::Target;
 use waits::Waits;
 
-use crate::breaker::Guardian;
 use crate::error::ActionError;
 use crate::limits::Limits;
 use crate::metrics::ExecutorMetrics;

@@ -16,6 +16,7 @@ use signalbox_crds::claim::ClaimState;
 use signalbox_crds::reference::SecretKey;
 use tokio_util::sync::CancellationToken;
 
+use super::databases::Databases;
 use super::entry::Finished;
 use crate::api::Target;
 use crate::api::target::is_name;
@@ -27,6 +28,15 @@ use crate::sql::{Author, ConnectionUrl, Database, Job, Limits, SqlError};
 pub(super) enum Work {
     /// A file.
     Sql(Box<Job>),
+}
+
+impl Work {
+    /// The server that it needs.
+    pub(super) fn address(&self) -> &str {
+        match self {
+            Self::Sql(job) => job.url.address(),
+        }
+    }
 }
 
 /// Reads what the effect names.
@@ -147,24 +157,33 @@ fn changed(name: &str) -> ActionError {
     ))
 }
 
+/// Where the work is done.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) database: &'a dyn Database,
+    /// Told whether the database could be reached.
+    pub(super) breakers: &'a Databases,
+}
+
 /// Does the work.
-pub(super) async fn run(
-    work: &Work,
-    database: &dyn Database,
-    cancel: &CancellationToken,
-) -> Finished {
-    match work {
-        Work::Sql(job) => match database.apply(job, cancel).await {
-            Ok(applied) => Finished {
-                state: ClaimState::Succeeded,
-                class: None,
-                message: None,
-                effect_ms: i64::try_from(applied.took.as_millis()).ok(),
-                found_done: applied.found_done,
-            },
-            Err(SqlError::Cancelled) => Finished::cancelled("cancelled; nothing was applied"),
-            Err(err) => Finished::failed(err.class(), &err.to_string()),
+pub(super) async fn run(work: &Work, at: At<'_>, cancel: &CancellationToken) -> Finished {
+    let ended = match work {
+        Work::Sql(job) => at.database.apply(job, cancel).await,
+    };
+    let unreachable = matches!(&ended, Err(SqlError::Connect(report)) if report.is_lost());
+    if !matches!(ended, Err(SqlError::Cancelled)) {
+        at.breakers.report(work.address(), !unreachable);
+    }
+    match ended {
+        Ok(applied) => Finished {
+            state: ClaimState::Succeeded,
+            class: None,
+            message: None,
+            effect_ms: i64::try_from(applied.took.as_millis()).ok(),
+            found_done: applied.found_done,
         },
+        Err(SqlError::Cancelled) => Finished::cancelled("cancelled; nothing was applied"),
+        Err(err) => Finished::failed(err.class(), &err.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! result. Never retries a claim in place: what it rests on is planned anew.
 
 pub(crate) mod crash;
+mod databases;
 mod effect;
 mod entry;
 mod lease;
@@ -25,6 +26,7 @@ use signalbox_common::wire::outcome::{ActionResult, Written};
 use tokio_util::sync::CancellationToken;
 
 use self::crash::Point;
+use self::databases::Databases;
 use self::entry::{Entry, Standing};
 use self::lease::{Lease, Taken};
 use self::places::Places;
@@ -57,6 +59,7 @@ pub(crate) struct LongWorkOptions {
 pub(crate) struct LongWork {
     api: Api,
     database: Arc<dyn Database>,
+    databases: Arc<Databases>,
     places: Arc<Places>,
     keys: DigestKeys,
 }
@@ -68,9 +71,15 @@ impl LongWork {
         Ok(Self {
             api: options.api,
             database: options.database,
+            databases: Arc::default(),
             places: Places::new(),
             keys,
         })
+    }
+
+    /// The breakers before databases.
+    pub(crate) fn databases(&self) -> &Databases {
+        &self.databases
     }
 
     /// Claims a step and starts it; it goes on beside the plans.
@@ -90,6 +99,7 @@ impl LongWork {
         let place = self.places.enter(&ctx.key.namespace);
         let mut place = place.ok_or_else(|| ActionError::busy("no place for another long step"))?;
         let work = effect::prepare(ctx, step, id).await?;
+        self.databases.admit(work.address())?;
         let lease = match lease::take(ctx, &self.places, step, id).await? {
             Taken::New(lease) => lease,
             Taken::RunsHere => {
@@ -123,6 +133,7 @@ impl LongWork {
             effect: step.effect.clone(),
             work,
             database: self.database.clone(),
+            databases: self.databases.clone(),
             lease,
             version,
             cancel,

@@ -12,7 +12,8 @@ use signalbox_common::wire::action::Effect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::effect::{self, Work};
+use super::databases::Databases;
+use super::effect::{self, At, Work};
 use super::entry::{Entry, Finished, Standing};
 use super::lease::Lease;
 use super::ledger;
@@ -36,6 +37,8 @@ pub(super) struct Claimed {
     pub(super) effect: Effect,
     pub(super) work: Work,
     pub(super) database: Arc<dyn Database>,
+    /// The breakers, which are told whether the database could be reached.
+    pub(super) databases: Arc<Databases>,
     pub(super) lease: Lease,
     /// Version of the object after the claim.
     pub(super) version: String,
@@ -51,6 +54,7 @@ pub(super) async fn run(claimed: Claimed) {
         effect,
         work,
         database,
+        databases,
         mut lease,
         version,
         cancel,
@@ -59,7 +63,16 @@ pub(super) async fn run(claimed: Claimed) {
     let api = ctx.api.clone();
     let finished = {
         let mut at_work = std::pin::pin!(async {
-            let finished = start_and_run(&ctx, &entry, &effect, &work, &*database, &cancel).await;
+            let finished = match start(&ctx, &entry, &effect, &cancel).await {
+                Ok(()) => {
+                    let at = At {
+                        database: &*database,
+                        breakers: &databases,
+                    };
+                    effect_of(&entry, &work, at, &cancel).await
+                }
+                Err(finished) => finished,
+            };
             write(&ctx, &entry, version, &finished).await;
             finished
         });
@@ -80,24 +93,26 @@ pub(super) async fn run(claimed: Claimed) {
     drop(place);
 }
 
-async fn start_and_run(
+/// Puts the start on record; an error is the end of the work.
+async fn start(
     ctx: &PlanContext,
     entry: &Entry,
     effect: &Effect,
-    work: &Work,
-    database: &dyn Database,
     cancel: &CancellationToken,
-) -> Finished {
+) -> Result<(), Finished> {
     let started = tokio::select! {
         biased;
-        () = cancel.cancelled() => return Finished::cancelled("cancelled before it began"),
+        () = cancel.cancelled() => return Err(Finished::cancelled("cancelled before it began")),
         started = ledger::start(ctx, entry, effect) => started,
     };
-    if let Err(err) = started {
+    started.map_err(|err| {
         let message = format!("not begun: the ledger did not acknowledge the start: {err}");
-        return Finished::failed(ErrorClass::Transient, &message);
-    }
-    let finished = effect::run(work, database, cancel).await;
+        Finished::failed(ErrorClass::Transient, &message)
+    })
+}
+
+async fn effect_of(entry: &Entry, work: &Work, at: At<'_>, cancel: &CancellationToken) -> Finished {
+    let finished = effect::run(work, at, cancel).await;
     tracing::info!(
         step = %entry.step_id, key = entry.step, attempt = entry.attempt, result = finished.label(),
         class = finished.class.map(ErrorClass::label), message = finished.message,

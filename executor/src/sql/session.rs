@@ -24,6 +24,8 @@ const SETTINGS: &str = "SET standard_conforming_strings = on; SET lock_timeout =
 #[derive(Clone)]
 pub struct ConnectionUrl {
     config: Config,
+    /// Hosts and ports, by which breakers tell servers apart; never printed.
+    address: String,
     secrets: Vec<String>,
 }
 
@@ -64,7 +66,18 @@ impl ConnectionUrl {
             .flatten()
             .filter(|secret| !secret.is_empty())
             .collect();
-        Ok(Self { config, secrets })
+        let address = format!("{:?}{:?}", config.get_hosts(), config.get_ports());
+        Ok(Self {
+            config,
+            address,
+            secrets,
+        })
+    }
+
+    /// What tells its server from others; not for printing.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     fn scrub(&self, text: &str) -> String {

@@ -10,8 +10,10 @@ mod schedule;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signalbox_common::breaker::Guardian;
 use signalbox_common::bus::{BusError, Delivery, SharedBus};
 use signalbox_common::health::{Check, Health};
+use signalbox_common::metrics::Dependency;
 use signalbox_common::part;
 use signalbox_common::subject::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::breaker::Guardian;
 use crate::claims::LongWork;
 use crate::metrics::ExecutorMetrics;
 
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
 struct Checks {
     bus: Check,
     api: Check,
+    database: Check,
     worker: Check,
 }
 
@@ -64,6 +66,7 @@ pub(crate) async fn work(
     let checks = Checks {
         bus: health.check("bus"),
         api: health.check("api"),
+        database: health.check("database"),
         worker: health.check_with_beat("worker", BEAT),
     };
     let places = Arc::new(Semaphore::new(max_plans.max(1)));
@@ -96,13 +99,24 @@ pub(crate) async fn work(
 impl Checks {
     fn tell(&self, shared: &Shared) {
         self.worker.ok();
-        let closed = shared.guardian.is_closed();
-        shared.metrics.breaker(closed);
-        if closed {
-            self.api.ok();
-        } else {
+        let guards = shared.metrics.guards();
+        let api = shared.guardian.standing();
+        guards.tell(Dependency::Api, api);
+        self.api.note(api.to_string());
+        if api.open {
             self.api.fail("the API server failed too often");
+        } else {
+            self.api.ok();
         }
+        if let Some(bus) = shared.bus.standing() {
+            guards.tell(Dependency::Bus, bus);
+            self.bus.note(bus.to_string());
+        }
+        let open = shared.work.databases().open();
+        guards.open_of(Dependency::Database, open);
+        // One tenant's database is no reason to send nobody's plans here.
+        self.database.ok();
+        self.database.note(format!("{open} breakers open"));
     }
 
     fn failed(&self, err: &BusError) {

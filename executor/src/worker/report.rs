@@ -17,6 +17,8 @@ use crate::metrics::ExecutorMetrics;
 
 /// Between two tries to store an Outcome.
 const AGAIN: Duration = Duration::from_millis(50);
+/// The same when the bus failed so often that the budget of retries is used up.
+const LATE: Duration = Duration::from_millis(500);
 /// Tries to record an Outcome in LEDGER while nothing else is wrong.
 const RECORD_TRIES: u32 = 20;
 
@@ -150,10 +152,26 @@ impl Reporter<'_> {
                 tracing::error!(subject = %message.subject, "the outcome is too large for the bus");
                 return false;
             }
-            pause(AGAIN, hold).await;
+            pause(self.wait(&err), hold).await;
         }
         tracing::warn!(subject = %message.subject, "the delivery was lost before its outcome was stored");
         false
+    }
+
+    /// The wait before another try. A place that is still taken costs no retry: it becomes free.
+    fn wait(&self, err: &PublishError) -> Duration {
+        match err {
+            PublishError::Occupied(_) | PublishError::Full(_) => AGAIN,
+            PublishError::Unknown(..)
+            | PublishError::Forbidden(_)
+            | PublishError::TooLarge { .. } => {
+                if self.bus.may_retry() {
+                    AGAIN
+                } else {
+                    LATE
+                }
+            }
+        }
     }
 
     /// Records in LEDGER; given up after a while, which is counted.
@@ -166,7 +184,7 @@ impl Reporter<'_> {
             if hold.is_lost() || matches!(err, PublishError::TooLarge { .. }) {
                 break;
             }
-            pause(AGAIN, hold).await;
+            pause(self.wait(&err), hold).await;
         }
         tracing::warn!(subject = %entry.subject, "the outcome could not be recorded");
         self.metrics.record_lost();

@@ -8,9 +8,9 @@ use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::action::Scale;
 use signalbox_common::wire::plan::Guard;
 use signalbox_common::wire::{Action, LiveObject};
-use signalbox_crds::names::ANNOTATION_RENDERER;
 
 use super::children::{self, Desired, Make, apply_key};
+use super::noted::noted;
 use super::reconcile::{self, Step, adopt_key, ensure};
 use super::renderer::newest;
 use super::resolve::App;
@@ -186,15 +186,13 @@ impl Drawing<'_, '_> {
         if !self.child(&desired, &[], Vec::new()) {
             return;
         }
-        let noted = seen
-            .deployment
-            .and_then(|live| live.annotations.get(ANNOTATION_RENDERER));
+        let noted = noted(app, &seen).renderer;
         let make = Make {
             revision: &build.revision,
             base: &build.base,
             inputs: &inputs,
             configured: !config.is_empty(),
-            renderer: noted.map_or_else(|| newest(), String::as_str),
+            renderer: noted.as_deref().unwrap_or_else(|| newest()),
             replicas: if seen.deployment.is_some() {
                 seen.asked()
             } else {

@@ -7,6 +7,7 @@ mod children;
 mod draw;
 mod finalize;
 mod migrations;
+mod noted;
 mod quantity;
 mod reconcile;
 mod references;

@@ -5,9 +5,8 @@
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::action::{ApplyChild, ApplyMode, DeleteChild};
 use signalbox_common::wire::{Action, LiveObject};
-use signalbox_crds::names::{LABEL_OWNER, LABEL_OWNER_KIND};
 
-use super::children::{Desired, OWNER_KIND};
+use super::children::Desired;
 use super::satisfied::{Fit, fit};
 use super::world::World;
 
@@ -18,7 +17,7 @@ pub(super) enum Step {
     Nothing,
     /// This brings it there.
     Do(Box<Action>),
-    /// This takes what an earlier app left behind, and brings it there.
+    /// This takes what is nobody's any more, and brings it there.
     Adopt(Box<Action>),
     /// It is going away; another takes its place afterwards.
     Wait(String),
@@ -35,7 +34,7 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
     if live.deleted_at.is_some() {
         return Step::Wait(format!("{what} is being deleted"));
     }
-    let step = match (live.is_owned_by(uid), is_left_behind(desired, live)) {
+    let step = match (live.is_owned_by(uid), world.is_left_behind(live)) {
         (true, _) => Step::Do,
         (false, true) => Step::Adopt,
         (false, false) => {
@@ -64,19 +63,6 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
             },
         )),
     }
-}
-
-/// Whether it is a volume that an earlier app of the same name left behind.
-fn is_left_behind(desired: &Desired, live: &LiveObject) -> bool {
-    let label = |key: &str| live.labels.get(key).map(String::as_str);
-    let wanted = desired
-        .object
-        .pointer("/metadata/labels")
-        .and_then(|labels| labels.get(LABEL_OWNER));
-    desired.kind == ChildKind::PersistentVolumeClaim
-        && live.owners.is_empty()
-        && label(LABEL_OWNER_KIND) == Some(OWNER_KIND)
-        && label(LABEL_OWNER) == wanted.and_then(serde_json::Value::as_str)
 }
 
 fn apply(desired: &Desired, mode: ApplyMode) -> Box<Action> {

@@ -19,6 +19,15 @@ pub(super) fn newest() -> &'static str {
         Variant::Released | Variant::ChangedRule | Variant::Defect => "1",
     }
 }
+
+/// Versions that this build can render, the newest first.
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    let newest = newest();
+    [newest, "1"]
+        .into_iter()
+        .take(if newest == "1" { 1 } else { 2 })
+}
+
 /// Name of the main container.
 const MAIN: &str = "app";
 /// Name of the volume with the configuration.

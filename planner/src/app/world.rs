@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::plan::{Expect, Guard, Test};
 use signalbox_common::wire::{LiveObject, Observation};
-use signalbox_crds::names::{ANNOTATION_BASE, ANNOTATION_INPUTS, LABEL_SERVES_PREFIX};
+use signalbox_crds::names::{
+    ANNOTATION_INPUTS, LABEL_OWNER, LABEL_OWNER_KIND, LABEL_SERVES_PREFIX,
+};
 
+use super::children::OWNER_KIND;
 use super::resolve::{App, Inputs, REVISION_LEN};
 
 /// The children of one app.
@@ -51,10 +54,15 @@ impl<'a> World<'a> {
         })
     }
 
-    /// What bears the name and is ours.
+    /// What bears the name and is ours, or was until its owner reference was taken away.
     pub(super) fn own(&self, kind: ChildKind, name: &str) -> Option<&'a LiveObject> {
         self.child(kind, name)
-            .filter(|live| live.is_owned_by(self.uid))
+            .filter(|live| live.is_owned_by(self.uid) || is_left_behind(live, self.app))
+    }
+
+    /// Whether it is nobody's and was made for an app of this name.
+    pub(super) fn is_left_behind(&self, live: &LiveObject) -> bool {
+        is_left_behind(live, self.app)
     }
 
     /// All own children.
@@ -213,22 +221,6 @@ impl Revision<'_> {
         self.asked() == 0 && self.pods() == 0
     }
 
-    /// The revision beside which its pods may serve.
-    pub(super) fn base(&self) -> Option<String> {
-        let live = self.deployment?;
-        if let Some(noted) = live.annotations.get(ANNOTATION_BASE) {
-            return Some(noted.clone());
-        }
-        let labels = live.at("/spec/template/metadata/labels")?.as_object()?;
-        let served = labels
-            .keys()
-            .filter_map(|key| key.strip_prefix(LABEL_SERVES_PREFIX));
-        served
-            .filter(|hash| *hash != self.hash)
-            .map(str::to_owned)
-            .next()
-    }
-
     /// A guard on its Deployment: `available` pods or more serve, as told of this generation or a newer one.
     pub(super) fn guard(&self, available: i32) -> Option<Guard> {
         let live = self.deployment?;
@@ -263,6 +255,15 @@ impl Revision<'_> {
                 (inputs.revision(&config) == self.hash).then(|| (inputs, config.clone()))
             })
     }
+}
+
+/// Whether it was made for an app of this name and is nobody's now: its owner reference was taken away, or an
+/// earlier app left it behind.
+fn is_left_behind(live: &LiveObject, app: &str) -> bool {
+    let label = |key: &str| live.labels.get(key).map(String::as_str);
+    live.owners.is_empty()
+        && label(LABEL_OWNER_KIND) == Some(OWNER_KIND)
+        && label(LABEL_OWNER) == Some(app)
 }
 
 /// The data of a `ConfigMap` without keys that somebody else added.

@@ -19,7 +19,7 @@ use signalbox_common::bus::rights::Role;
 use signalbox_common::class::{Classify, ErrorClass};
 use signalbox_common::config::CommonArgs;
 use signalbox_common::health::{Check, Health};
-use signalbox_common::metrics::Metrics;
+use signalbox_common::metrics::{Dependency, Guards, Metrics};
 use signalbox_common::part;
 use signalbox_common::subject::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -90,6 +90,7 @@ pub async fn run_with(
     let checks = Checks {
         bus: health.check("bus"),
         worker: health.check_with_beat("worker", BEAT),
+        guards: Guards::new(&metrics)?,
     };
     // The health server outlives the shutdown, as long as Events are in work.
     let ended = CancellationToken::new();
@@ -113,6 +114,18 @@ pub async fn run_with(
 struct Checks {
     bus: Check,
     worker: Check,
+    guards: Guards,
+}
+
+impl Checks {
+    /// The loop turns, and this is how it stands with the bus.
+    fn tell(&self, bus: &SharedBus) {
+        self.worker.ok();
+        if let Some(standing) = bus.standing() {
+            self.guards.tell(Dependency::Bus, standing);
+            self.bus.note(standing.to_string());
+        }
+    }
 }
 
 /// Fetches as many Events as there are free workers, until `shutdown`.
@@ -124,7 +137,7 @@ async fn take_events(
     shutdown: &CancellationToken,
 ) {
     while !shutdown.is_cancelled() {
-        checks.worker.ok();
+        checks.tell(bus);
         let Some(mut permits) = permits(free, shutdown).await else {
             break;
         };

@@ -46,9 +46,11 @@ impl Post<'_> {
         loop {
             match self.once(message).await? {
                 None => return Ok(()),
-                Some(error) => self.note(message, &error),
+                Some(error) => {
+                    self.note(message, &error);
+                    self.pause(&error, &mut pause).await?;
+                }
             }
-            self.pause(&mut pause).await?;
         }
     }
 
@@ -74,9 +76,9 @@ impl Post<'_> {
                 Some(error) => {
                     perhaps_sent |= matches!(error, PublishError::Unknown(..));
                     self.note(message, &error);
+                    self.pause(&error, &mut pause).await?;
                 }
             }
-            self.pause(&mut pause).await?;
         }
     }
 
@@ -97,7 +99,13 @@ impl Post<'_> {
         }
     }
 
-    async fn pause(&self, pause: &mut Duration) -> Result<(), Unsent> {
+    /// Longer each time, and at once the longest when the budget of retries is used up. A place that is
+    /// still taken costs no retry: it becomes free.
+    async fn pause(&self, error: &PublishError, pause: &mut Duration) -> Result<(), Unsent> {
+        let taken = matches!(error, PublishError::Occupied(_) | PublishError::Full(_));
+        if !taken && !self.bus.may_retry() {
+            *pause = LONGEST;
+        }
         tokio::select! {
             biased;
             () = sleep(*pause) => {}

@@ -7,7 +7,7 @@ use signalbox_tests::objects::stable;
 
 use crate::{SOON, shared};
 
-const EVERYTHING: &str = "  replicas: 2
+pub(crate) const EVERYTHING: &str = "  replicas: 2
   config: { LEVEL: info }
   storage: { size: 1Gi, mountPath: /data }
   autoscaling: { minReplicas: 2, maxReplicas: 6 }

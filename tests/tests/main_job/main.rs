@@ -14,6 +14,7 @@
 
 mod deletion;
 mod drift;
+mod owned;
 mod rollout;
 mod scaling;
 

@@ -7,13 +7,12 @@ use signalbox_devcluster::Server;
 use signalbox_proxy::{Masks, Plan};
 use signalbox_tests::{Part, eventually};
 
-use crate::{PATIENCE, all_serve, create, names, proxied, requests, set, world};
+use crate::{PATIENCE, all_serve, create, names, proxied, requests, seconds_of, set, world};
 
 /// Three minutes by `make steady-faults`, else twenty seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_is_away() {
-    let seconds = std::env::var("SIGNALBOX_AWAY_SECONDS").map_or(20, |text| text.parse().unwrap());
-    let away = Duration::from_secs(seconds);
+    let away = seconds_of("SIGNALBOX_AWAY_SECONDS", 20);
     let world = world("steady-away").await;
     let watcher = proxied(&world, Part::Watcher).await;
     let _planner = world.part(Part::Planner);
@@ -37,7 +36,7 @@ async fn the_api_server_is_away() {
             part.part.name()
         );
         // A dozen watches and the Lease, each at its longest backoff; nothing spins.
-        assert!(sent as u64 <= 100 + 8 * seconds, "{sent} requests");
+        assert!(sent as u64 <= 100 + 8 * away.as_secs(), "{sent} requests");
     }
     world.cluster.start_server(Server::ApiServer).await.unwrap();
     let back = Instant::now();

@@ -12,6 +12,13 @@
 )]
 
 mod away;
+mod bus_away;
+mod bus_lost;
+mod failover;
+mod gone;
+mod guards;
+mod long_work;
+mod poison;
 mod refusals;
 mod stopped;
 
@@ -19,6 +26,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalbox_proxy::trace::Entry;
+use signalbox_tests::figures::long_form;
 use signalbox_tests::fixtures::app;
 use signalbox_tests::objects::ready;
 use signalbox_tests::proxied::ProxiedPart;
@@ -41,6 +49,17 @@ async fn proxied(world: &World, part: Part) -> ProxiedPart {
     let mut part = ProxiedPart::new(world, part, nats, None, &[]).await;
     part.start(world);
     part
+}
+
+/// So many seconds, as the environment says or else these.
+fn seconds_of(variable: &str, otherwise: u64) -> Duration {
+    let told = std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap());
+    Duration::from_secs(told)
+}
+
+/// How often something is tried of which percentiles are wanted.
+fn rounds() -> usize {
+    if long_form() { 20 } else { 5 }
 }
 
 fn names(count: usize) -> Vec<String> {

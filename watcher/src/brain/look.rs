@@ -10,6 +10,7 @@ use signalbox_common::bus::{BusError, StreamState};
 use signalbox_common::clock;
 use signalbox_common::id::ObjectKey;
 use signalbox_common::kinds::{ChildKind, Kind};
+use signalbox_common::metrics::Dependency;
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::Cause;
 
@@ -144,6 +145,9 @@ impl Brain {
         };
         self.means.bus_check.ok();
         let is_lost = flights::is_lost(&self.states, &states);
+        if is_lost {
+            self.stored = 0;
+        }
         self.states = states;
         let now = self.now();
         if let Some(found) = listing {
@@ -154,12 +158,22 @@ impl Brain {
                 tracing::info!(flights = found.len(), "active");
                 self.phase = Phase::Active;
                 self.means.active.send_replace(true);
-                self.everything_is_dirty();
-                return;
+                if !is_lost {
+                    self.everything_is_dirty();
+                }
             }
         }
-        if is_lost && self.phase == Phase::Active {
-            tracing::warn!("a stream was lost or rewound: everything is published again");
+        if is_lost {
+            self.bus_lost("a stream was made anew or went back");
+        }
+    }
+
+    /// The bus lost what it had, and nobody can tell what: everything is published again.
+    pub(super) fn bus_lost(&mut self, why: &str) {
+        self.means.meters.bus_losses.inc();
+        tracing::warn!(why, "the bus lost messages: everything is published again");
+        // One that does not send yet will begin with everything anyway.
+        if self.phase == Phase::Active {
             self.everything_is_dirty();
         }
     }
@@ -201,6 +215,10 @@ impl Brain {
     fn meter(&mut self, now: At) {
         let counts = self.queue.counts();
         let meters = &self.means.meters;
+        if let Some(bus) = self.means.bus.standing() {
+            meters.guards.tell(Dependency::Bus, bus);
+            self.means.bus_check.note(bus.to_string());
+        }
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         meters.flights.set(whole(counts.flights));
         meters.dirty.set(whole(counts.dirty));

@@ -81,7 +81,14 @@ pub(crate) struct Means {
     pub(crate) again: HashMap<Source, Arc<Notify>>,
 }
 
-type Published = (ObjectKey, ReconcileId, Result<u64, PublishError>);
+/// An Event that was sent, and what the bus said to it.
+struct Published {
+    key: ObjectKey,
+    id: ReconcileId,
+    /// The highest sequence that EVENTS had given when it was sent.
+    floor: u64,
+    result: Result<u64, PublishError>,
+}
 
 pub(crate) struct Brain {
     means: Means,
@@ -96,6 +103,8 @@ pub(crate) struct Brain {
     conflicts: HashMap<ObjectKey, LiveObject>,
     desk: Desk,
     states: BTreeMap<Stream, StreamState>,
+    /// The highest sequence that EVENTS has given, as far as this watcher knows.
+    stored: u64,
     publishing: FuturesUnordered<BoxFuture<'static, Published>>,
     look: Option<Look>,
     looked_at: At,
@@ -117,6 +126,7 @@ impl Brain {
             conflicts: HashMap::new(),
             desk: Desk::default(),
             states: BTreeMap::new(),
+            stored: 0,
             publishing: FuturesUnordered::new(),
             look: None,
             looked_at: Duration::ZERO,
@@ -197,7 +207,7 @@ impl Brain {
         self.conflicts.clear();
         self.gone.clear();
         self.desk = Desk::default();
-        self.states.clear();
+        self.stored = 0;
         self.look = None;
         self.means.drains.send_replace(leads);
         self.means.active.send_replace(false);

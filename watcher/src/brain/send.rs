@@ -60,17 +60,38 @@ impl Brain {
         };
         tracing::debug!(%key, reconcile_id = %id, cause = label, bytes = message.body.len(), "event");
         let bus = self.means.bus.clone();
+        let floor = self.stored;
         let publish = async move {
             let result = bus.publish(message).await;
-            (key, id, result)
+            Published {
+                key,
+                id,
+                floor,
+                result,
+            }
         };
         self.publishing.push(publish.boxed());
     }
 
-    pub(super) fn published(&mut self, (key, id, result): Published) {
+    pub(super) fn published(&mut self, published: Published) {
+        let Published {
+            key,
+            id,
+            floor,
+            result,
+        } = published;
         let error = match result {
-            Ok(_sequence) => {
+            Ok(sequence) => {
                 self.means.meters.published.inc();
+                // Until a look would find it rewound, a busy stream may have passed its former end.
+                if floor > 0 && sequence <= floor {
+                    self.stored = sequence;
+                    // One loss is told once: the next look has nothing to compare with.
+                    self.states.clear();
+                    self.bus_lost("EVENTS gave a sequence again");
+                } else {
+                    self.stored = self.stored.max(sequence);
+                }
                 return;
             }
             Err(error) => error,

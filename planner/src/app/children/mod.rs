@@ -45,6 +45,12 @@ impl Desired {
     pub(super) fn key(&self) -> String {
         apply_key(self.kind, &self.name)
     }
+
+    /// Hash of its configuration, as it is noted on it.
+    pub(super) fn applied(&self) -> Option<&str> {
+        let annotations = self.object.pointer("/metadata/annotations")?;
+        annotations.get(ANNOTATION_APPLIED)?.as_str()
+    }
 }
 
 /// Key of the action that applies a child.

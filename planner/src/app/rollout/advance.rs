@@ -9,6 +9,7 @@ use super::capacity::Old;
 use super::steps::{after_seconds, canary_pods, pause_of, weight_of};
 use super::{Chart, Decision};
 use crate::app::migrations::{self, Gate};
+use crate::app::noted::noted;
 use crate::app::world::Revision;
 
 impl Chart<'_, '_> {
@@ -112,7 +113,7 @@ impl Chart<'_, '_> {
             self.size_alone(stable, false);
             return false;
         }
-        if new.base().as_deref() == Some(stable) {
+        if noted(self.app, new).base.as_deref() == Some(stable) {
             return true;
         }
         let what = format!(

@@ -18,6 +18,7 @@ use signalbox_common::wire::plan::Guard;
 use signalbox_crds::app::{AppRelease, RolloutState, RolloutStatus};
 
 use super::migrations::{self, Ask, Gate};
+use super::noted::noted;
 use super::resolve::App;
 use super::world::{Revision, World};
 use crate::failure::Assessment;
@@ -193,10 +194,8 @@ impl<'a> Chart<'_, 'a> {
     /// Wants an existing revision as configured, beside what it was made for. If it is gone it comes back
     /// without pods: a create that comes late must change nothing.
     fn keep(&mut self, revision: &str) {
-        let base = self
-            .revision(revision)
-            .base()
-            .unwrap_or_else(|| revision.to_owned());
+        let noted = noted(self.app, &self.revision(revision));
+        let base = noted.base.unwrap_or_else(|| revision.to_owned());
         self.build(revision, &base, 0);
     }
 

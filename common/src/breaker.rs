@@ -1,29 +1,55 @@
-//! Circuit breaker and retry budget before the API server.
+//! Circuit breaker and retry budget before a server that a part depends on.
 //!
 //! Pure structs whose time is passed in, and [`Guardian`], which shares them between tasks. Decides
 //! whether a request may be sent; never sends one, and never judges an answer itself.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row after which the breaker opens.
-const THRESHOLD: u32 = 10;
 /// First time for which it stays open; doubled for each failed probe.
 const OPEN_FOR: Duration = Duration::from_millis(500);
-/// Longest time for which it stays open.
-const OPEN_AT_MOST: Duration = Duration::from_secs(8);
 /// A probe that has not reported for so long is given up.
 const PROBE_TIME: Duration = Duration::from_secs(6);
 /// Retries that are there from the start, and the most that can be saved.
 const BUDGET: f64 = 30.0;
+/// The same as a whole number.
+pub const RETRIES: u32 = 30;
 /// What each request adds to the budget: one retry for five requests.
 const DEPOSIT: f64 = 0.2;
 
+/// When a breaker opens and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Failures in a row after which it opens.
+    pub threshold: u32,
+    /// Longest time for which it stays open.
+    pub open_at_most: Duration,
+}
+
+impl Rules {
+    /// Before the API server.
+    pub const API: Self = Self {
+        threshold: 10,
+        open_at_most: Duration::from_secs(8),
+    };
+    /// Before the bus: it also opens when the connection is lost, and closes when there is one.
+    pub const BUS: Self = Self {
+        threshold: 10,
+        open_at_most: Duration::from_secs(1),
+    };
+    /// Before a database: a try of a file is rare and may hold its place for long.
+    pub const DATABASE: Self = Self {
+        threshold: 3,
+        open_at_most: Duration::from_secs(8),
+    };
+}
+
 /// Where a breaker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BreakerState {
+pub enum BreakerState {
     /// All requests pass.
     Closed,
     /// None passes before the time.
@@ -40,7 +66,8 @@ pub(crate) enum BreakerState {
 
 /// A circuit breaker: pure, the time comes in.
 #[derive(Clone, Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
+    rules: Rules,
     state: BreakerState,
     failures: u32,
     openings: u32,
@@ -48,8 +75,10 @@ pub(crate) struct Breaker {
 
 impl Breaker {
     /// A closed one.
-    pub(crate) const fn new() -> Self {
+    #[must_use]
+    pub const fn new(rules: Rules) -> Self {
         Self {
+            rules,
             state: BreakerState::Closed,
             failures: 0,
             openings: 0,
@@ -57,12 +86,13 @@ impl Breaker {
     }
 
     /// Where it is.
-    pub(crate) const fn state(&self) -> BreakerState {
+    #[must_use]
+    pub const fn state(&self) -> BreakerState {
         self.state
     }
 
     /// Whether a request may be sent now, else how long to wait.
-    pub(crate) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         match self.state {
             BreakerState::Closed => return Ok(()),
             BreakerState::Open { until } if now < until => return Err(until - now),
@@ -74,46 +104,67 @@ impl Breaker {
     }
 
     /// What came of an admitted request.
-    pub(crate) fn report(&mut self, now: Instant, healthy: bool) {
+    pub fn report(&mut self, now: Instant, healthy: bool) {
         if healthy {
-            *self = Self::new();
+            *self = Self::new(self.rules);
             return;
         }
         self.failures = self.failures.saturating_add(1);
         let opens = match self.state {
-            BreakerState::Closed => self.failures >= THRESHOLD,
+            BreakerState::Closed => self.failures >= self.rules.threshold,
             BreakerState::Probing { .. } => true,
             // A request from before: the breaker is open already.
             BreakerState::Open { .. } => false,
         };
         if opens {
-            let factor = 2_u32.saturating_pow(self.openings.min(10));
-            let wait = OPEN_FOR.saturating_mul(factor).min(OPEN_AT_MOST);
-            self.openings = self.openings.saturating_add(1);
-            self.state = BreakerState::Open { until: now + wait };
+            self.open(now);
         }
+    }
+
+    /// The server is known to be away: open at once.
+    pub fn open(&mut self, now: Instant) {
+        let factor = 2_u32.saturating_pow(self.openings.min(10));
+        let wait = OPEN_FOR.saturating_mul(factor).min(self.rules.open_at_most);
+        self.openings = self.openings.saturating_add(1);
+        self.state = BreakerState::Open { until: now + wait };
     }
 }
 
 /// A budget of retries, earned by requests: pure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RetryBudget {
+pub struct RetryBudget {
     tokens: f64,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl RetryBudget {
     /// A full one.
-    pub(crate) const fn new() -> Self {
+    #[must_use]
+    pub const fn new() -> Self {
         Self { tokens: BUDGET }
     }
 
+    /// Whole retries that are there.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        (1..=RETRIES)
+            .take_while(|count| self.tokens >= f64::from(*count))
+            .last()
+            .unwrap_or(0)
+    }
+
     /// A request was sent.
-    pub(crate) const fn deposit(&mut self) {
+    pub const fn deposit(&mut self) {
         self.tokens = (self.tokens + DEPOSIT).min(BUDGET);
     }
 
     /// Takes one retry, if there is one.
-    pub(crate) const fn withdraw(&mut self) -> bool {
+    pub const fn withdraw(&mut self) -> bool {
         let affordable = self.tokens >= 1.0;
         if affordable {
             self.tokens -= 1.0;
@@ -122,14 +173,35 @@ impl RetryBudget {
     }
 }
 
+/// What a breaker and its budget tell of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the breaker is open, or tries with one probe.
+    pub open: bool,
+    /// Retries that are left.
+    pub retries: u32,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let breaker = if self.open { "open" } else { "closed" };
+        write!(
+            f,
+            "breaker {breaker}, {} of {RETRIES} retries left",
+            self.retries
+        )
+    }
+}
+
 /// Breaker and budget, shared by tasks.
 #[derive(Debug)]
-pub(crate) struct Guardian(Mutex<(Breaker, RetryBudget)>);
+pub struct Guardian(Mutex<(Breaker, RetryBudget)>);
 
 impl Guardian {
     /// Closed and full.
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new((Breaker::new(), RetryBudget::new()))))
+    #[must_use]
+    pub fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((Breaker::new(rules), RetryBudget::new()))))
     }
 
     fn lock(&self) -> MutexGuard<'_, (Breaker, RetryBudget)> {
@@ -137,7 +209,7 @@ impl Guardian {
     }
 
     /// Admits a request, whose answer is to be reported; else how long to wait.
-    pub(crate) fn admit(self: &Arc<Self>, now: Instant) -> Result<Ticket, Duration> {
+    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Ticket, Duration> {
         let mut both = self.lock();
         both.0.admit(now)?;
         both.1.deposit();
@@ -145,23 +217,38 @@ impl Guardian {
     }
 
     /// Takes one retry, if there is one.
-    pub(crate) fn may_retry(&self) -> bool {
+    pub fn may_retry(&self) -> bool {
         self.lock().1.withdraw()
     }
 
-    /// Whether requests pass.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().0.state() == BreakerState::Closed
+    /// The server is known to be away, or back.
+    pub fn reached(&self, now: Instant, reached: bool) {
+        let mut both = self.lock();
+        if reached {
+            both.0.report(now, true);
+        } else {
+            both.0.open(now);
+        }
+    }
+
+    /// What they tell of themselves.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let both = self.lock();
+        Standing {
+            open: both.0.state() != BreakerState::Closed,
+            retries: both.1.left(),
+        }
     }
 }
 
 /// An admitted request.
 #[derive(Debug)]
-pub(crate) struct Ticket(Arc<Guardian>);
+pub struct Ticket(Arc<Guardian>);
 
 impl Ticket {
     /// What came of it: whether the server is healthy.
-    pub(crate) fn report(self, now: Instant, healthy: bool) {
+    pub fn report(self, now: Instant, healthy: bool) {
         self.0.lock().0.report(now, healthy);
     }
 }
@@ -171,8 +258,8 @@ mod tests {
     use super::*;
 
     fn opened(now: Instant) -> Breaker {
-        let mut breaker = Breaker::new();
-        for _ in 0..THRESHOLD {
+        let mut breaker = Breaker::new(Rules::API);
+        for _ in 0..Rules::API.threshold {
             assert_eq!(breaker.admit(now), Ok(()));
             breaker.report(now, false);
         }
@@ -182,8 +269,8 @@ mod tests {
     #[test]
     fn opens_after_failures_in_a_row_only() {
         let now = Instant::now();
-        let mut breaker = Breaker::new();
-        for _ in 0..THRESHOLD * 3 {
+        let mut breaker = Breaker::new(Rules::API);
+        for _ in 0..Rules::API.threshold * 3 {
             breaker.report(now, false);
             breaker.report(now, true);
         }
@@ -230,5 +317,17 @@ mod tests {
         }
         assert!(budget.withdraw());
         assert!(!budget.withdraw());
+    }
+
+    #[test]
+    fn a_server_that_is_known_to_be_away_is_left_alone_until_it_is_back() {
+        let (guardian, now) = (Guardian::new(Rules::BUS), Instant::now());
+        assert!(guardian.may_retry());
+        guardian.reached(now, false);
+        let standing = guardian.standing();
+        assert_eq!(standing.to_string(), "breaker open, 29 of 30 retries left");
+        assert!(guardian.admit(now).is_err());
+        guardian.reached(now, true);
+        assert!(!guardian.standing().open && guardian.admit(now).is_ok());
     }
 }

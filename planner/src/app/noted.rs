@@ -1,0 +1,77 @@
+//! What was noted on a revision's Deployment when it was made, proven by what it was made into.
+//!
+//! Decides what to believe: notes are annotations, which anybody can change or take away, and what they say decides
+//! whether pods are restarted. The hash of the applied configuration tells which notes are true.
+
+use signalbox_common::wire::LiveObject;
+use signalbox_crds::names::{
+    ANNOTATION_APPLIED, ANNOTATION_BASE, ANNOTATION_RENDERER, LABEL_SERVES_PREFIX,
+};
+
+use super::children::{self, Make};
+use super::renderer;
+use super::resolve::App;
+use super::world::Revision;
+
+/// The notes of a revision's Deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// The revision beside which its pods may serve.
+    pub(super) base: Option<String>,
+    /// Version of the renderer of its pod template.
+    pub(super) renderer: Option<String>,
+}
+
+/// The notes of a revision; where nothing can be proven, as they stand there.
+pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Noted {
+    let Some(live) = revision.deployment else {
+        return Noted::default();
+    };
+    let note = |key: &str| live.annotations.get(key).cloned();
+    let as_told = Noted {
+        base: note(ANNOTATION_BASE).or_else(|| served(live, &revision.hash).into_iter().next()),
+        renderer: note(ANNOTATION_RENDERER),
+    };
+    let Some((inputs, config)) = revision.inputs(app) else {
+        return as_told;
+    };
+    let applied = note(ANNOTATION_APPLIED);
+    let is_true = |base: &str, renderer: &str| {
+        let make = Make {
+            revision: &revision.hash,
+            base,
+            inputs: &inputs,
+            configured: !config.is_empty(),
+            renderer,
+            replicas: 0,
+        };
+        let made = children::deployment(app, &make);
+        let hash = made.as_ref().and_then(|made| made.applied());
+        hash.is_some() && hash == applied.as_deref()
+    };
+    let bases = as_told.base.iter().cloned();
+    let bases = bases.chain(served(live, &revision.hash));
+    let bases: Vec<String> = bases.chain([revision.hash.clone()]).collect();
+    let renderers = as_told.renderer.iter().cloned();
+    let renderers = renderers.chain(renderer::known().map(str::to_owned));
+    let renderers: Vec<String> = renderers.collect();
+    let proven = bases.into_iter().find_map(|base| {
+        let renderer = renderers.iter().find(|renderer| is_true(&base, renderer))?;
+        Some(Noted {
+            base: Some(base),
+            renderer: Some(renderer.clone()),
+        })
+    });
+    proven.unwrap_or(as_told)
+}
+
+/// Other revisions beside which the pods say that they may serve.
+fn served(live: &LiveObject, own: &str) -> Vec<String> {
+    let labels = live.at("/spec/template/metadata/labels");
+    let keys = labels.and_then(serde_json::Value::as_object);
+    let keys = keys.into_iter().flat_map(|labels| labels.keys());
+    keys.filter_map(|key| key.strip_prefix(LABEL_SERVES_PREFIX))
+        .filter(|hash| *hash != own)
+        .map(str::to_owned)
+        .collect()
+}
