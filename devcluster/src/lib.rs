@@ -16,6 +16,7 @@
 //! ```
 
 mod access;
+mod apt;
 mod audit;
 mod cluster;
 mod command_line;
@@ -23,6 +24,7 @@ mod commands;
 mod companion;
 mod credentials;
 mod error;
+mod faketime;
 mod folder;
 mod go_build;
 mod kubectl;
@@ -39,6 +41,7 @@ mod servers;
 pub use cluster::DevCluster;
 pub use companion::Companion;
 pub use error::DevClusterError;
+pub use faketime::faketime;
 pub use locate::locate;
 pub use options::{ClusterOptions, Identity, NatsOptions};
 pub use progress::{Progress, ProgressSink, to_stderr};
