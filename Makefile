@@ -41,8 +41,8 @@ crash-points: tools servers build ## Kill each part at each of its effects, on r
 crash-point: tools servers build ## One of them again: make crash-point POINT=<file>
 	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
 
-steady-faults: tools servers build ## Faults that last, the API server away for three minutes
-	@SIGNALBOX_AWAY_SECONDS=180 $(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
+steady-faults: tools servers build ## Faults that last: an API server and a database away for minutes, each right revoked
+	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_SILENT_SECONDS=120 SIGNALBOX_REVOKED=all $(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

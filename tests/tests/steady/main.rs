@@ -12,8 +12,14 @@
 )]
 
 mod away;
+mod clocks;
 mod refusals;
+mod revoked;
+mod scaled;
+mod silent;
 mod stopped;
+mod tenants;
+mod upgrade;
 
 use std::time::Duration;
 
