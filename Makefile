@@ -41,8 +41,8 @@ crash-points: tools servers build ## Kill each part at each of its effects, on r
 crash-point: tools servers build ## One of them again: make crash-point POINT=<file>
 	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
 
-steady-faults: tools servers build ## Faults that last, in their long forms, with their figures (about forty minutes)
-	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_BUS_AWAY_SECONDS=600 SIGNALBOX_STEADY_LONG=1 \
+steady-faults: tools servers build ## Faults that last, in their long forms, with their figures (an hour)
+	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_BUS_AWAY_SECONDS=600 SIGNALBOX_SILENT_SECONDS=120 SIGNALBOX_REVOKED=all SIGNALBOX_STEADY_LONG=1 \
 		$(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
 	@SIGNALBOX_STEADY_LONG=1 $(CARGO) test --quiet --workspace --test main_job every_owned_field -- --nocapture
 

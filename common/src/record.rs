@@ -81,7 +81,7 @@ fn own_headers(
     reconcile_id: Option<ReconcileId>,
 ) -> BTreeMap<String, String> {
     let source = SOURCE.get().map_or("/signalbox", String::as_str);
-    let time = clock::now();
+    let time = clock::latest();
     headers(&Attributes {
         id,
         source,

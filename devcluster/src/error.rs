@@ -68,6 +68,15 @@ pub enum DevClusterError {
         /// What apt-get said.
         output: String,
     },
+    /// There is no libfaketime.
+    #[error("failed to find libfaketime: install the package `libfaketime`")]
+    FaketimeMissing,
+    /// `apt-get install libfaketime` failed.
+    #[error("failed to install libfaketime, please install it by hand:\n{output}")]
+    FaketimeInstall {
+        /// What apt-get said.
+        output: String,
+    },
     /// A PostgreSQL tool failed.
     #[error("failed to run `{tool}` of PostgreSQL:\n{output}")]
     PostgresTool {

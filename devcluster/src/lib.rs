@@ -16,6 +16,7 @@
 //! ```
 
 mod access;
+mod apt;
 mod audit;
 mod cluster;
 mod command_line;
@@ -24,6 +25,7 @@ mod compaction;
 mod companion;
 mod credentials;
 mod error;
+mod faketime;
 mod folder;
 mod go_build;
 mod kubectl;
@@ -40,6 +42,7 @@ mod servers;
 pub use cluster::DevCluster;
 pub use companion::Companion;
 pub use error::DevClusterError;
+pub use faketime::faketime;
 pub use locate::locate;
 pub use options::{ClusterOptions, Identity, NatsOptions};
 pub use progress::{Progress, ProgressSink, to_stderr};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use crate::apt;
 use crate::command_line::{CommandLine, DeathSignal, RunAs, as_user, on_path};
 use crate::credentials::random_hex;
 use crate::error::DevClusterError;
@@ -182,29 +183,13 @@ async fn programs_or_install(progress: &ProgressSink) -> Result<PathBuf, DevClus
     if let Some(found) = programs() {
         return Ok(found);
     }
-    if !rustix::process::geteuid().is_root() || on_path("apt-get").is_none() {
+    if !apt::can_install() {
         return Err(DevClusterError::PostgresMissing);
     }
     progress(&Progress::InstallingPostgres);
-    for arguments in [
-        &["update"][..],
-        &["install", "-y", "--no-install-recommends", "postgresql"][..],
-    ] {
-        let done = Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(|source| DevClusterError::Run {
-                program: "apt-get".to_owned(),
-                source,
-            })?;
-        if !done.status.success() {
-            let output = String::from_utf8_lossy(&done.stderr).into_owned();
-            return Err(DevClusterError::PostgresInstall { output });
-        }
-    }
+    apt::install("postgresql")
+        .await?
+        .map_err(|output| DevClusterError::PostgresInstall { output })?;
     programs().ok_or(DevClusterError::PostgresMissing)
 }
 

@@ -31,6 +31,8 @@ pub enum Progress {
     },
     /// PostgreSQL is being installed with apt-get.
     InstallingPostgres,
+    /// libfaketime is being installed with apt-get.
+    InstallingFaketime,
 }
 
 impl std::fmt::Display for Progress {
@@ -40,6 +42,7 @@ impl std::fmt::Display for Progress {
             Self::Building { tool } => write!(f, "{tool}: building, once per version"),
             Self::Built { tool, took } => write!(f, "{tool}: built in {} s", took.as_secs()),
             Self::InstallingPostgres => write!(f, "PostgreSQL: installing with apt-get"),
+            Self::InstallingFaketime => write!(f, "libfaketime: installing with apt-get"),
         }
     }
 }

@@ -95,7 +95,11 @@ impl ActionError {
         message: &str,
         retry_after: Option<Duration>,
     ) -> Self {
-        let class = Self::class_of(code);
+        let class = if is_policy(code, message) {
+            ErrorClass::Forbidden
+        } else {
+            Self::class_of(code)
+        };
         let text = format!("failed to {what} in namespace {namespace}: {message} ({code})");
         Self {
             code: Some(code),
@@ -127,9 +131,31 @@ impl ActionError {
     }
 }
 
+/// Whether somebody's admission policy or webhook refused what the API server itself would take. That is no fault of
+/// the object: it may pass without a change of it.
+fn is_policy(code: u16, message: &str) -> bool {
+    let denied = ["denied request: ", "denied the request"];
+    (400..=499).contains(&code) && denied.iter().any(|words| message.contains(words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A regression test: what an admission policy had refused was never tried again, also not without the policy.
+    #[test]
+    fn a_policy_that_denies_is_no_fault_of_the_object() {
+        let policy = "services \"web\" is forbidden: ValidatingAdmissionPolicy 'freeze' with binding 'freeze' \
+                      denied request: not now";
+        let webhook = "admission webhook \"guard.example.com\" denied the request: not now";
+        for (code, message) in [(422, policy), (400, webhook)] {
+            let err = ActionError::from_status("patch services web", "team-a", code, message, None);
+            assert_eq!(err.class(), ErrorClass::Forbidden, "{message}");
+        }
+        let wrong = "Service \"web\" is invalid: spec.ports: Required value";
+        let err = ActionError::from_status("patch services web", "team-a", 422, wrong, None);
+        assert_eq!(err.class(), ErrorClass::Invalid);
+    }
 
     #[test]
     fn only_the_code_decides_the_class() {

@@ -18,6 +18,7 @@ use signalbox_common::metrics::{Metrics, MetricsError};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
+use crate::api::rights::Rights;
 use crate::claims::{LongWork, LongWorkOptions};
 use crate::limits::Limits;
 use crate::metrics::ExecutorMetrics;
@@ -106,7 +107,8 @@ pub async fn run_with(
     let metrics = ExecutorMetrics::new(&registry)?;
     let health = Health::new();
     let guardian = Guardian::new(Rules::API);
-    let api = Api::new(client, Limits::new(), guardian.clone(), metrics.clone());
+    let rights = Rights::told_by(health.check("rights"), client.clone());
+    let api = Api::new(client, Limits::new(), guardian.clone(), metrics.clone()).telling(rights);
     let work = LongWork::new(LongWorkOptions {
         api: api.clone(),
         database,

@@ -194,7 +194,10 @@ fn failed(
     let attempts = row.map_or(0, |b| b.attempts).saturating_add(1);
     let jitter = backoff::jitter_of(&format!("{}{}", seen.uid, failure.action));
     let wait = backoff::after(failure.class, attempts, jitter);
-    let until = later(seen.observed_at, wait).max(outcome.not_before.unwrap_or(Timestamp::MIN));
+    // By the executor's clock, which may be another: a server's own words never ask for more than the cap.
+    let asked = outcome.not_before.unwrap_or(Timestamp::MIN);
+    let asked = asked.min(later(seen.observed_at, CAP));
+    let until = later(seen.observed_at, wait).max(asked);
     Some(LastFailure {
         action: failure.action.clone(),
         class: label.to_owned(),

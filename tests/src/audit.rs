@@ -43,15 +43,23 @@ impl Audit {
         std::fs::metadata(&self.path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX))
     }
 
-    /// Answered writes of the operator's parts since `mark`, Leases of leadership apart.
+    /// Answered requests of all users since `mark`, as the log has them.
     #[must_use]
-    pub fn writes_since(&self, mark: usize) -> Vec<Write> {
+    pub fn entries_since(&self, mark: usize) -> Vec<Value> {
         let text = std::fs::read(&self.path).unwrap_or_default();
         let text = String::from_utf8_lossy(text.get(mark..).unwrap_or_default()).into_owned();
         text.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|entry| entry["stage"] == "ResponseComplete")
-            .filter_map(|entry| write(&entry))
+            .collect()
+    }
+
+    /// Answered writes of the operator's parts since `mark`, Leases of leadership apart.
+    #[must_use]
+    pub fn writes_since(&self, mark: usize) -> Vec<Write> {
+        self.entries_since(mark)
+            .iter()
+            .filter_map(write)
             .filter(|w| {
                 w.user
                     .starts_with("system:serviceaccount:signalbox-system:")

@@ -298,6 +298,19 @@ impl World {
     /// # Panics
     /// If it can't be started.
     pub async fn program(&self, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        self.program_with(name, arguments, &[]).await
+    }
+
+    /// The same with more environment.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub async fn program_with(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&'static str, OsString)],
+    ) -> (Option<i32>, String) {
         let common = self.common_args("reader");
         let output = tokio::process::Command::new(program(name))
             .args(arguments)
@@ -308,6 +321,7 @@ impl World {
                 "KUBECONFIG",
                 self.cluster.kubeconfig("admin").expect("there is an admin"),
             )
+            .envs(environment.iter().cloned())
             .output()
             .await
             .expect("the command line starts");

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use signalbox_common::clock;
+use signalbox_common::health::Check;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ const HOLDS: Duration = Duration::from_millis(2_800);
 const EVERY: Duration = Duration::from_secs(1);
 /// How often a standby looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The longest pause while the right to the Lease is missing.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(10);
 /// A request may take this long.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -33,6 +36,7 @@ pub(crate) async fn lead(
     namespace: String,
     instance: String,
     leading: watch::Sender<bool>,
+    check: Check,
     shutdown: CancellationToken,
 ) {
     let mut candidate = Candidate {
@@ -41,11 +45,20 @@ pub(crate) async fn lead(
         observed: None,
         renewed: None,
     };
+    let mut pause = EVERY;
     while !shutdown.is_cancelled() {
         let result = tokio::time::timeout(WITHIN, candidate.step()).await;
+        let mut forbidden = false;
         match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "failed to hold the Lease"),
+            Ok(Ok(())) => check.ok(),
+            Ok(Err(error)) => {
+                forbidden = is_forbidden(&error);
+                if forbidden {
+                    check.fail(error.to_string());
+                } else {
+                    tracing::warn!(%error, "failed to hold the Lease");
+                }
+            }
             Err(_elapsed) => tracing::warn!("no answer about the Lease in time"),
         }
         let leads = candidate.leads(Instant::now());
@@ -57,7 +70,16 @@ pub(crate) async fn lead(
             *now = leads;
             changed
         });
-        let wait = if leads { EVERY } else { LOOK_EVERY };
+        pause = if forbidden {
+            (pause * 2).min(FORBIDDEN_PAUSE)
+        } else {
+            EVERY
+        };
+        let wait = match (forbidden, leads) {
+            (true, _) => pause,
+            (false, true) => EVERY,
+            (false, false) => LOOK_EVERY,
+        };
         tokio::select! {
             biased;
             () = tokio::time::sleep(wait) => {}
@@ -72,6 +94,11 @@ pub(crate) async fn lead(
             "gave the Lease back"
         );
     }
+}
+
+/// Whether the right to it is missing, which no haste heals.
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 struct Candidate {

@@ -111,6 +111,7 @@ pub async fn run_with(
             args.namespace.clone(),
             instance,
             leads.clone(),
+            health.check("lease"),
             ending.clone(),
         )
     });

@@ -17,9 +17,9 @@ pub struct Event {
 impl Event {
     /// An Event of the current schema.
     #[must_use]
-    pub const fn new(observation: Observation) -> Self {
+    pub fn new(observation: Observation) -> Self {
         Self {
-            schema: super::SCHEMA,
+            schema: super::schema(),
             observation,
         }
     }

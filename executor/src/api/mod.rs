@@ -3,6 +3,7 @@
 //! Decides that each request waits for its place, has 5 s, passes the breaker and ends in an
 //! [`ActionError`] with a class. Never tries a request again: that is for who knows what it rests on.
 
+pub(crate) mod rights;
 pub(crate) mod target;
 mod waits;
 
@@ -16,6 +17,7 @@ use signalbox_common::breaker::Guardian;
 use signalbox_common::class::ErrorClass;
 use tokio::time::Instant;
 
+use rights::Rights;
 pub(crate) use target::Target;
 use waits::Waits;
 
@@ -98,6 +100,7 @@ pub(crate) struct Api {
     guardian: Arc<Guardian>,
     waits: Arc<Waits>,
     metrics: ExecutorMetrics,
+    rights: Rights,
     stop: Stop,
 }
 
@@ -115,8 +118,14 @@ impl Api {
             guardian,
             waits: Arc::default(),
             metrics,
+            rights: Rights::default(),
             stop: Stop::default(),
         }
+    }
+
+    /// The same, with rights that are missing told.
+    pub(crate) fn telling(self, rights: Rights) -> Self {
+        Self { rights, ..self }
     }
 
     /// The same for one plan or one long work: no further request after `stop`.
@@ -204,6 +213,9 @@ impl Api {
             answer.as_ref().err().is_none_or(|err| !is_ill(err)),
         );
         self.metrics.request(verb, answer.as_ref().err());
+        if let Err(err) = &answer {
+            self.rights.note(target, err);
+        }
         if let Some(wait) = answer.as_ref().err().and_then(|err| err.retry_after) {
             let now = Instant::now();
             self.waits.note(path, now + wait, now);

@@ -129,11 +129,22 @@ impl Target {
         )
     }
 
+    /// API group; empty for the core group.
+    pub(crate) fn group(&self) -> &str {
+        let base = self.base.strip_prefix("/apis/").unwrap_or_default();
+        base.split_once('/').map_or("", |(group, _)| group)
+    }
+
     /// Verb and resource, for people: `patch portfolioapps/status web`.
     pub(crate) fn what(&self, verb: &str) -> String {
+        format!("{verb} {} {}", self.resource(), self.name)
+    }
+
+    /// The resource as a rule of rights names it: `portfolioapps/status`.
+    pub(crate) fn resource(&self) -> String {
         match self.subresource {
-            "" => format!("{verb} {} {}", self.plural, self.name),
-            sub => format!("{verb} {}/{sub} {}", self.plural, self.name),
+            "" => self.plural.to_owned(),
+            sub => format!("{}/{sub}", self.plural),
         }
     }
 }

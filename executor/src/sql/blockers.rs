@@ -1,17 +1,32 @@
 //! Who holds what a statement waits for, seen from a second connection while it waits.
 //!
-//! Best effort: without an answer the failure is reported without names. Never touches the session
-//! that does the work.
+//! Best effort: without names the failure is reported without them. A server that answers none of several looks in
+//! a row has stopped to answer the statement as well. Never touches the session that does the work.
 
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
 use signalbox_common::class::ErrorClass;
+use tokio::time::Instant;
 
 use super::error::{Report, SqlError};
-use super::session::{ConnectionUrl, Session};
+use super::session::{CONNECT_TIME, ConnectionUrl, Session};
 use super::{Job, lock, sqlstate};
+
+/// Looks without an answer, in a row, after which the server counts as silent. Whatever the statement does is rolled
+/// back with its session; a later attempt needs the history's lock, which that one holds as long as it lives.
+const SILENT_LOOKS: u32 = 3;
+
+/// What a look found.
+enum Look {
+    /// Who is in the way; often nobody.
+    Seen(Vec<String>),
+    /// The server does not answer.
+    Silent,
+    /// The server does not let anybody look.
+    Refused,
+}
 
 /// Looks at one session from a second one, which is opened when the first look is due.
 pub(crate) struct Monitor {
@@ -20,7 +35,10 @@ pub(crate) struct Monitor {
     pid: i32,
     every: Duration,
     second: Option<Session>,
-    gave_up: bool,
+    refused: bool,
+    /// Looks without an answer, in a row.
+    silent: u32,
+    began: Instant,
 }
 
 impl Monitor {
@@ -41,7 +59,9 @@ impl Monitor {
             // Twice within one wait for a lock, so that the last look is not long ago.
             every: (job.limits.lock / 2).clamp(Duration::from_millis(250), Duration::from_secs(5)),
             second: None,
-            gave_up: false,
+            refused: false,
+            silent: 0,
+            began: Instant::now(),
         })
     }
 
@@ -52,8 +72,9 @@ impl Monitor {
     ) -> Result<(), (Report, Vec<String>)> {
         let mut statement = pin!(statement);
         let mut seen = Vec::new();
+        (self.silent, self.began) = (0, Instant::now());
         loop {
-            tokio::select! {
+            let look = tokio::select! {
                 biased;
                 done = &mut statement => {
                     return done.map_err(|report| {
@@ -61,42 +82,65 @@ impl Monitor {
                         (report, if passes { seen } else { Vec::new() })
                     });
                 }
-                found = self.look() => {
+                look = self.look() => look,
+            };
+            self.silent = match look {
+                Look::Seen(found) => {
                     if !found.is_empty() {
                         seen = found;
                     }
+                    0
                 }
+                Look::Refused => 0,
+                Look::Silent => self.silent + 1,
+            };
+            if self.silent >= SILENT_LOOKS {
+                return Err((Report::silence(self.began.elapsed()), Vec::new()));
             }
         }
     }
 
-    async fn look(&mut self) -> Vec<String> {
+    async fn look(&mut self) -> Look {
         tokio::time::sleep(self.every).await;
-        if self.gave_up {
-            return Vec::new();
+        if self.refused {
+            return Look::Refused;
         }
-        let found = self.blockers().await;
-        self.gave_up = found.is_none();
-        found.unwrap_or_default()
+        let look = match tokio::time::timeout(CONNECT_TIME, self.blockers()).await {
+            Ok(Ok(found)) => Look::Seen(found),
+            Ok(Err(err)) if !is_silence(&err) => {
+                self.refused = true;
+                Look::Refused
+            }
+            Ok(Err(_)) | Err(_) => Look::Silent,
+        };
+        if matches!(look, Look::Silent) {
+            self.second = None;
+        }
+        look
     }
 
-    async fn blockers(&mut self) -> Option<Vec<String>> {
-        if self.second.is_none() {
-            self.second = Some(Session::connect(&self.url, &self.application).await.ok()?);
-        }
-        let session = self.second.as_ref()?;
+    async fn blockers(&mut self) -> Result<Vec<String>, SqlError> {
+        let session = match self.second.take() {
+            Some(session) => session,
+            None => Session::connect(&self.url, &self.application).await?,
+        };
+        let session = self.second.insert(session);
         let sql = "SELECT b.pid, coalesce(a.application_name, '') \
                    FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS b(pid) \
                    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 5";
-        let rows = session
-            .rows("look for blockers", sql, &[&self.pid])
-            .await
-            .ok()?;
+        let rows = session.rows("look for blockers", sql, &[&self.pid]).await?;
         let name = |row| {
             let pid = session.value::<i32>("read a pid", row, 0).ok()?;
             let application = session.value::<String>("read a name", row, 1).ok()?;
             Some(lock::describe(pid, &application))
         };
-        Some(rows.iter().filter_map(name).collect())
+        Ok(rows.iter().filter_map(name).collect())
+    }
+}
+
+fn is_silence(err: &SqlError) -> bool {
+    match err {
+        SqlError::Connect(report) | SqlError::Database { report, .. } => report.is_silence(),
+        _ => false,
     }
 }

@@ -3,6 +3,8 @@
 //! Decides which errors may pass by themselves. Never holds a connection URL, a password or the
 //! details of a server's error, which may quote rows.
 
+use std::time::Duration;
+
 use signalbox_common::class::{Classify, ErrorClass};
 
 use super::split::SplitError;
@@ -149,7 +151,23 @@ impl std::fmt::Display for Report {
     }
 }
 
+/// What a report of a server that does not answer begins with.
+const NO_ANSWER: &str = "no answer in ";
+
 impl Report {
+    /// No answer came in this time.
+    pub(crate) fn silence(limit: Duration) -> Self {
+        Self {
+            code: None,
+            message: format!("{NO_ANSWER}{} s", limit.as_secs()),
+        }
+    }
+
+    /// Whether no answer came at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.code.is_none() && self.message.starts_with(NO_ANSWER)
+    }
+
     fn class(&self) -> ErrorClass {
         self.code
             .as_deref()

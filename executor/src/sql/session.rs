@@ -5,6 +5,8 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -15,6 +17,9 @@ use super::error::{Report, SqlError};
 
 /// Time for a connection, from its first packet to its first use.
 pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a statement of ours: the server ends it earlier, unless it has stopped to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(35);
 
 /// Settings of every session; nothing of ours may wait long, and a string ends where it is split.
 const SETTINGS: &str = "SET standard_conforming_strings = on; SET lock_timeout = '10s'; \
@@ -135,6 +140,8 @@ pub(crate) struct Session {
     client: Client,
     driver: AbortHandle,
     url: ConnectionUrl,
+    /// The server has stopped to answer: it is not asked again.
+    silent: AtomicBool,
 }
 
 impl Drop for Session {
@@ -160,6 +167,7 @@ impl Session {
                 client,
                 driver: driver.abort_handle(),
                 url: url.clone(),
+                silent: AtomicBool::new(false),
             };
             session.client.batch_execute(SETTINGS).await?;
             // Servers before 14 and some systems have none.
@@ -174,27 +182,46 @@ impl Session {
         if let Ok(opened) = opened.await {
             return opened.map_err(|err| SqlError::Connect(url.report(&err)));
         }
-        let message = format!("no answer in {} s", CONNECT_TIME.as_secs());
-        Err(SqlError::Connect(Report {
-            code: None,
-            message,
-        }))
+        Err(SqlError::Connect(Report::silence(CONNECT_TIME)))
     }
 
     /// Runs statements that need no parameters.
     pub(crate) async fn run(&self, what: &'static str, sql: &str) -> Result<(), SqlError> {
-        self.client
-            .batch_execute(sql)
-            .await
-            .map_err(|err| self.failed(what, &err))
+        let ran = self.answer(self.client.batch_execute(sql)).await;
+        ran.map_err(|report| SqlError::Database { what, report })
     }
 
-    /// One statement of a file, with the server's own words on failure.
+    /// One statement of a file, with the server's own words on failure. It may take as long as the server lets it:
+    /// whoever awaits it looks whether the server is there.
     pub(crate) async fn run_raw(&self, sql: &str) -> Result<(), Report> {
         self.client
             .batch_execute(sql)
             .await
             .map_err(|err| self.url.report(&err))
+    }
+
+    /// COMMIT. Without an answer nobody knows whether it happened.
+    pub(crate) async fn commit(&self) -> Result<(), Report> {
+        self.answer(self.client.batch_execute("COMMIT")).await
+    }
+
+    /// The server has stopped to answer.
+    pub(crate) fn give_up(&self) {
+        self.silent.store(true, Ordering::Release);
+    }
+
+    /// Awaits an answer to a statement of ours, for a while.
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Report> {
+        if !self.silent.load(Ordering::Acquire) {
+            if let Ok(answer) = tokio::time::timeout(ANSWER_TIME, asked).await {
+                return answer.map_err(|err| self.url.report(&err));
+            }
+            self.give_up();
+        }
+        Err(Report::silence(ANSWER_TIME))
     }
 
     /// Rows of a query.
@@ -204,10 +231,8 @@ impl Session {
         sql: &str,
         values: &[&(dyn tokio_postgres::types::ToSql + Sync)],
     ) -> Result<Vec<Row>, SqlError> {
-        self.client
-            .query(sql, values)
-            .await
-            .map_err(|err| self.failed(what, &err))
+        let rows = self.answer(self.client.query(sql, values)).await;
+        rows.map_err(|report| SqlError::Database { what, report })
     }
 
     /// A value of a row; a type that differs is an error like any other.

@@ -50,7 +50,7 @@ pub(crate) async fn apply(
     history.insert(session, job, epoch, count).await?;
     crash::at(Point::BeforeCommit);
     committing.store(true, Ordering::Release);
-    match session.run_raw("COMMIT").await {
+    match session.commit().await {
         Ok(()) => {
             crash::at(Point::AfterCommit);
             confirm(session, history, job).await
@@ -125,6 +125,9 @@ async fn run(session: &Session, job: &Job, statements: &[Statement<'_>]) -> Resu
     for statement in statements {
         let ran = monitor.watch(session.run_raw(statement.text)).await;
         if let Err((report, blockers)) = ran {
+            if report.is_silence() {
+                session.give_up();
+            }
             return Err(SqlError::Statement {
                 file: job.file.clone(),
                 number: statement.number,

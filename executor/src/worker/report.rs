@@ -9,7 +9,7 @@ use signalbox_common::bus::{Message, PublishError, SharedBus};
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::outcome::{Failure, Outcome, OutcomeResult};
-use signalbox_common::wire::{LateWrite, MAX_MESSAGE_BYTES, Plan, SCHEMA, Verdict};
+use signalbox_common::wire::{LateWrite, MAX_MESSAGE_BYTES, Plan, Verdict, answering, schema};
 use signalbox_common::{clock, record};
 
 use super::actions::Ran;
@@ -36,7 +36,7 @@ pub(super) fn plain(
     result: OutcomeResult,
 ) -> Outcome {
     Outcome {
-        schema: SCHEMA,
+        schema: schema(),
         reconcile_id,
         key: key.clone(),
         uid: uid.to_owned(),
@@ -55,6 +55,7 @@ pub(super) fn plain(
 pub(super) fn of_plan(plan: &Plan, instance: &str, result: OutcomeResult) -> Outcome {
     let outcome = plain(&plan.key, plan.reconcile_id, &plan.uid, instance, result);
     Outcome {
+        schema: answering(plan.schema),
         trigger: plan.trigger.clone(),
         ..outcome
     }

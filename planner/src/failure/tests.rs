@@ -186,3 +186,23 @@ fn a_servers_own_time_is_kept() {
     seen.outcome.as_mut().unwrap().not_before = Some(named);
     assert_eq!(assess(&seen, None, 1).until, Some(named));
 }
+
+/// A regression test: an executor whose clock was an hour ahead held a throttled action back for that hour.
+#[test]
+fn an_executors_clock_that_is_ahead_holds_nothing_back_for_long() {
+    let mut seen = seen(
+        "2026-01-01T00:00:00Z",
+        &timer(),
+        Some(failed("Throttled", 1)),
+    );
+    if let Some(outcome) = &mut seen.outcome {
+        outcome.not_before = Some("2026-01-01T01:00:01Z".parse().unwrap());
+    }
+    let until = assess(&seen, None, 1).until.unwrap();
+    assert_eq!(until, "2026-01-01T00:05:00Z".parse().unwrap());
+    if let Some(outcome) = &mut seen.outcome {
+        outcome.not_before = Some("2026-01-01T00:00:30Z".parse().unwrap());
+    }
+    let until = assess(&seen, None, 1).until.unwrap();
+    assert_eq!(until, "2026-01-01T00:00:30Z".parse().unwrap());
+}

@@ -13,7 +13,8 @@ use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject;
 use signalbox_common::wire::plan::Verdict;
 use signalbox_common::wire::{
-    Cause, Event, MAX_MESSAGE_BYTES, Observation, Outcome, OutcomeResult, Plan, SCHEMA, decode,
+    Cause, Event, MAX_MESSAGE_BYTES, Observation, Outcome, OutcomeResult, Plan, answering, decode,
+    schema,
 };
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ use crate::version;
 /// What stands in messages about an Event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Flight {
+    /// Schema in which the Event is answered.
+    pub(super) schema: u16,
     /// Cluster, as in the subjects.
     pub(super) cluster: String,
     /// The object.
@@ -86,11 +89,13 @@ pub(super) fn answer(
     match event {
         Ok(event) if delivery.delivered < DEAD_DELIVERY => {
             let seen = &event.observation;
-            (Some(flight_of(seen)), plan_of(seen, plan))
+            let schema = answering(event.schema);
+            (Some(flight_of(seen, schema)), plan_of(seen, schema, plan))
         }
         Ok(event) => {
             let reason = format!("delivered {} times without an answer", delivery.delivered);
-            (Some(flight_of(&event.observation)), Answer::Dead(reason))
+            let flight = flight_of(&event.observation, answering(event.schema));
+            (Some(flight), Answer::Dead(reason))
         }
         Err(reason) => (Some(guessed(delivery, cluster, key)), Answer::Dead(reason)),
     }
@@ -99,7 +104,7 @@ pub(super) fn answer(
 /// The Outcome that ends a flight.
 pub(super) fn outcome(flight: &Flight, by: &str, result: OutcomeResult) -> Outcome {
     Outcome {
-        schema: SCHEMA,
+        schema: flight.schema,
         reconcile_id: flight.id,
         key: flight.key.clone(),
         uid: flight.uid.clone(),
@@ -122,11 +127,13 @@ pub(super) fn unplannable(message: String) -> OutcomeResult {
     }
 }
 
-fn plan_of(seen: &Observation, plan: impl FnOnce(&Observation) -> Plan) -> Answer {
-    let plan = match catch_unwind(AssertUnwindSafe(|| plan(seen))) {
+fn plan_of(seen: &Observation, schema: u16, plan: impl FnOnce(&Observation) -> Plan) -> Answer {
+    let mut plan = match catch_unwind(AssertUnwindSafe(|| plan(seen))) {
         Ok(plan) => plan,
         Err(panic) => return Answer::Fail(unplannable(said(panic.as_ref()))),
     };
+    // Its Outcome comes in the same schema, to whoever wrote the Event.
+    plan.schema = schema;
     let body = match serde_json::to_vec(&plan) {
         Ok(body) if body.len() <= MAX_MESSAGE_BYTES => body,
         Ok(body) => {
@@ -151,7 +158,7 @@ fn line(seen: &Observation, plan: &Plan) -> Vec<u8> {
         .as_ref()
         .map(|object| object.resource_version.as_str());
     let line = json!({
-        "schema": SCHEMA,
+        "schema": plan.schema,
         "reconcileId": plan.reconcile_id,
         "key": plan.key,
         "uid": plan.uid,
@@ -168,8 +175,9 @@ fn said(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "the planner panicked".to_owned())
 }
 
-fn flight_of(seen: &Observation) -> Flight {
+fn flight_of(seen: &Observation, schema: u16) -> Flight {
     Flight {
+        schema,
         cluster: seen.cluster.clone(),
         key: seen.key.clone(),
         uid: seen.uid.clone(),
@@ -190,6 +198,8 @@ fn guessed(delivery: &Delivery, cluster: String, key: ObjectKey) -> Flight {
     let id = delivery.headers.get(RECONCILE_ID).cloned();
     let id = id.or_else(|| text("/observation/reconcileId"));
     Flight {
+        // What can't be read may be of a newer build, which reads the version before its own.
+        schema: schema(),
         cluster,
         key,
         uid: text("/observation/uid").unwrap_or_default(),

@@ -14,13 +14,19 @@
 mod away;
 mod bus_away;
 mod bus_lost;
+mod clocks;
 mod failover;
 mod gone;
 mod guards;
 mod long_work;
 mod poison;
 mod refusals;
+mod revoked;
+mod scaled;
+mod silent;
 mod stopped;
+mod tenants;
+mod upgrade;
 
 use std::time::Duration;
 

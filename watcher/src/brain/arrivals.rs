@@ -10,6 +10,8 @@ use super::{Brain, Phase};
 use crate::outcomes::Arrived;
 use crate::queue::{Version, number};
 
+/// The longest wait that an Outcome may ask for.
+const LONGEST: Duration = Duration::from_mins(5);
 /// A wait that is over already ends a moment later, so that no loop is tight.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -29,7 +31,10 @@ impl Brain {
         let key = &outcome.key;
         let now = self.now();
         let unseen = self.unseen(outcome);
-        let not_before = outcome.not_before.map(|time| self.at(time));
+        // By the executor's clock, which may be another: a server's own words never ask for more.
+        let not_before = outcome
+            .not_before
+            .map(|time| self.at(time).min(now + LONGEST));
         tracing::debug!(
             %key, reconcile_id = %outcome.reconcile_id, result = outcome.result.label(),
             by = outcome.by, unseen = unseen.len(), "outcome"

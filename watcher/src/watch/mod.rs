@@ -121,7 +121,7 @@ async fn watch_once(
             Some(Err(error)) => {
                 (failed, asking) = (true, false);
                 tracing::debug!(kind = source.kind(), %error, "watch failed");
-                tell.send((source, Told::Failed(trouble(&error))))
+                tell.send((source, Told::Failed(trouble(source, &error))))
                     .await
                     .ok()?;
                 tokio::time::sleep(wait).await;
@@ -141,17 +141,21 @@ fn told(source: Source, event: Event<Raw>) -> Option<Told> {
     })
 }
 
-fn trouble(error: &watcher::Error) -> Trouble {
-    let (watcher::Error::InitialListFailed(cause)
-    | watcher::Error::WatchStartFailed(cause)
-    | watcher::Error::WatchFailed(cause)) = error
-    else {
-        return Trouble::Blind(error.to_string());
+fn trouble(source: Source, error: &watcher::Error) -> Trouble {
+    let (verb, cause) = match error {
+        watcher::Error::InitialListFailed(cause) => ("list", cause),
+        watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause) => {
+            ("watch", cause)
+        }
+        other => return Trouble::Blind(other.to_string()),
     };
     if let kube::Error::Api(status) = cause {
         match status.code {
             404 => return Trouble::Absent,
-            403 => return Trouble::Blind("forbidden".to_owned()),
+            403 => {
+                let plural = source.resource().plural;
+                return Trouble::Blind(format!("forbidden: {verb} {plural}"));
+            }
             _ => {}
         }
     }

@@ -1,0 +1,303 @@
+//! One namespace whose rights, quota, policy or very existence is gone: what the others notice of it, how many flights
+//! the bad one takes, and that it heals once what was taken is back.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::api::{WatchEvent, WatchParams};
+use serde_json::{Value, json};
+use signalbox_common::bus::rights::Role;
+use signalbox_common::rights::tenant_yaml;
+use signalbox_tests::fixtures::app;
+use signalbox_tests::objects::ready;
+use signalbox_tests::{Objects, World, eventually, fleet};
+
+use crate::{PATIENCE, all_serve, names, set, world};
+
+/// Apps of a namespace.
+const APPS: usize = 4;
+/// Changes that are measured.
+const CHANGES: usize = 40;
+const SECRET: &str = "  secrets: [{ name: api-keys, env: true }]\n  rollout: { drainSeconds: 0 }";
+const PLAIN: &str = "  rollout: { drainSeconds: 0 }";
+
+/// How long each of many changes takes from its write until its status has it, the slowest twentieth left out.
+async fn latency(objects: &Objects, word: &str) -> Duration {
+    let mut took = Vec::new();
+    for number in 0..CHANGES {
+        let name = fleet::name(number % APPS);
+        let begun = Instant::now();
+        let patch = json!({"spec": {"config": {"ROUND": format!("{word}{number}")}}});
+        let app = objects.patch("papp", &name, patch).await;
+        let generation = app["metadata"]["generation"].as_i64().unwrap();
+        let version = app["metadata"]["resourceVersion"].as_str().unwrap();
+        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let apps = objects.api("papp");
+        let mut events = apps.watch(&params, version).await.unwrap().boxed();
+        while let Some(event) = events.next().await {
+            let WatchEvent::Modified(app) = event.unwrap() else {
+                continue;
+            };
+            let app = serde_json::to_value(app).unwrap();
+            if app["status"]["observedGeneration"].as_i64() >= Some(generation) {
+                took.push(begun.elapsed());
+                break;
+            }
+        }
+    }
+    took.sort();
+    took[CHANGES * 19 / 20]
+}
+
+/// A namespace with apps that serve.
+async fn tenant(world: &World, secrets: &[&str], lines: &str) -> Objects {
+    let objects = world.namespace(secrets).await;
+    let space = &objects.namespace;
+    if !secrets.is_empty() {
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{ name: api-keys, namespace: {space} }}\nstringData: {{ TOKEN: first }}\n"
+        );
+        world.apply(&secret).await;
+    }
+    let documents: Vec<_> = names(APPS)
+        .iter()
+        .map(|name| app(space, name, "example/orders:1", lines))
+        .collect();
+    world.apply(&documents.join("---")).await;
+    all_serve(world, &objects).await;
+    objects
+}
+
+fn policy(space: &str) -> String {
+    format!(
+        "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: freeze }}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {{ apiGroups: [apps], apiVersions: ['*'], resources: [deployments], operations: [CREATE, UPDATE] }}
+  validations:
+    - {{ expression: \"!request.userInfo.username.endsWith(':executor')\", message: frozen }}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: freeze }}
+spec:
+  policyName: freeze
+  validationActions: [Deny]
+  matchResources: {{ namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {space} }} }} }}
+"
+    )
+}
+
+fn quota(space: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{ name: none, namespace: {space} }}\nspec: {{ hard: {{ count/deployments.apps: '0' }} }}\n"
+    )
+}
+
+/// Waits until each app's status tells of the refusal.
+async fn is_told(objects: &Objects, words: &str) {
+    let what = format!("all of {} tell of `{words}`", objects.namespace);
+    eventually(&what, PATIENCE, || async {
+        for app in objects.list("papp").await {
+            let message = app["status"]["lastFailure"]["message"].to_string();
+            if !message.contains(words) {
+                return Err(format!("{}: {}", app["metadata"]["name"], app["status"]));
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Events of a namespace's apps in LEDGER so far.
+async fn events(world: &World, objects: &Objects) -> usize {
+    let client = world.nats(&Role::Reader).await;
+    let ledger = async_nats::jetstream::new(client);
+    let ledger = ledger.get_stream_no_info("LEDGER").await.unwrap();
+    let of = format!("sb.ledger.suite.event.*.{}.*", objects.namespace);
+    let mut subjects = ledger.info_with_subjects(of).await.unwrap();
+    let mut sum = 0;
+    while let Some(subject) = subjects.next().await {
+        sum += subject.unwrap().1;
+    }
+    sum
+}
+
+async fn kubectl(world: &World, arguments: &[&str]) {
+    world.cluster.kubectl(arguments).await.unwrap();
+}
+
+/// The apps serve their newest image.
+async fn heals(objects: &Objects) {
+    eventually("what was taken is back, so all serve", PATIENCE, || async {
+        for app in objects.list("papp").await {
+            ready(&app)?;
+            let outdated = app["status"]["stable"] != app["status"]["revision"];
+            if outdated || app["status"]["lastFailure"].is_object() {
+                return Err(app["status"].to_string());
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_that_may_nothing_hold_up_nobody() {
+    let world = world("steady-tenants").await;
+    let _parts = world.parts();
+    let good = world.namespace(&[]).await;
+    fleet::create(&world, &good, APPS).await;
+    fleet::settles(&world, &good, PATIENCE).await;
+    let keyless = tenant(&world, &["api-keys"], SECRET).await;
+    let frozen = tenant(&world, &[], PLAIN).await;
+    let full = tenant(&world, &[], PLAIN).await;
+    let ending = tenant(&world, &[], PLAIN).await;
+    let without = latency(&good, "without").await;
+
+    let binding = ["delete", "rolebinding", "signalbox-executor-secrets", "-n"];
+    kubectl(
+        &world,
+        &[binding.as_slice(), &[&keyless.namespace]].concat(),
+    )
+    .await;
+    world.apply(&policy(&frozen.namespace)).await;
+    world.apply(&quota(&full.namespace)).await;
+    eventually("the quota counts", PATIENCE, || async {
+        let arguments = [
+            "get",
+            "quota",
+            "none",
+            "-o",
+            "jsonpath={.status.hard}",
+            "-n",
+        ];
+        let arguments = [arguments.as_slice(), &[&full.namespace]].concat();
+        match world.cluster.kubectl(&arguments).await.unwrap().as_str() {
+            "" => Err("no status yet"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    // Somebody holds its apps, so the namespace stays as it is: about to end.
+    let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+    for name in names(APPS) {
+        ending.patch("papp", &name, held.clone()).await;
+    }
+    kubectl(
+        &world,
+        &["delete", "namespace", &ending.namespace, "--wait=false"],
+    )
+    .await;
+    eventually("its apps are being deleted", PATIENCE, || async {
+        let apps = ending.list("papp").await;
+        let stay = |app: &&Value| app["metadata"]["deletionTimestamp"].is_null();
+        match apps.iter().find(stay) {
+            None => Ok(()),
+            Some(app) => Err(app["metadata"].to_string()),
+        }
+    })
+    .await;
+    let bad = [&keyless, &frozen, &full];
+    for objects in bad {
+        let image = if objects.namespace == frozen.namespace {
+            // A policy begins to bind a moment after it is there.
+            eventually("the policy binds", PATIENCE, || async {
+                let executor = "--as=system:serviceaccount:signalbox-system:executor";
+                let name = [
+                    "create",
+                    "deployment",
+                    "probe",
+                    "--image=x",
+                    "--dry-run=server",
+                    executor,
+                    "-n",
+                ];
+                let name = [name.as_slice(), &[&frozen.namespace]].concat();
+                match world.cluster.kubectl(&name).await {
+                    Err(refused) if refused.to_string().contains("frozen") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            "example/orders:frozen"
+        } else {
+            "example/orders:2"
+        };
+        set(objects, &names(APPS), image).await;
+    }
+    is_told(&full, "exceeded quota").await;
+    is_told(&frozen, "ValidatingAdmissionPolicy 'freeze'").await;
+    for name in names(APPS) {
+        keyless
+            .patch("papp", &name, json!({"spec": {"restart": "now"}}))
+            .await;
+    }
+    is_told(&keyless, "get secrets api-keys").await;
+
+    let (before, since) = (events_of(&world, &bad).await, Instant::now());
+    let ended = events(&world, &ending).await;
+    let beside = latency(&good, "beside").await;
+    // So long that what was wrong a moment ago is no part of the count.
+    let rest = Duration::from_secs(15).saturating_sub(since.elapsed());
+    tokio::time::sleep(rest).await;
+    let flights = events_of(&world, &bad).await - before;
+    let minutes = since.elapsed().as_secs_f64() / 60.0;
+    #[expect(clippy::cast_precision_loss, reason = "a few flights")]
+    let rate = flights as f64 / minutes / (3 * APPS) as f64;
+    println!(
+        "FIGURE tenants_latency_p95_without {} ms",
+        without.as_millis()
+    );
+    println!(
+        "FIGURE tenants_latency_p95_beside {} ms",
+        beside.as_millis()
+    );
+    println!("FIGURE tenants_bad_flights {rate:.1} per_app_and_minute");
+    assert!(rate <= 24.0, "{rate} flights of an app and minute");
+    assert_eq!(
+        events(&world, &ending).await,
+        ended,
+        "nothing is done there"
+    );
+    assert!(
+        beside <= 4 * without + Duration::from_millis(500),
+        "{without:?} {beside:?}"
+    );
+
+    world
+        .apply(&tenant_yaml(&keyless.namespace, &["api-keys"]))
+        .await;
+    for kind in [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
+    ] {
+        kubectl(&world, &["delete", kind, "freeze"]).await;
+    }
+    kubectl(&world, &["delete", "quota", "none", "-n", &full.namespace]).await;
+    let back = Instant::now();
+    for objects in bad {
+        heals(objects).await;
+    }
+    println!("FIGURE tenants_heal {:.1} s", back.elapsed().as_secs_f64());
+    for name in names(APPS) {
+        ending
+            .patch("papp", &name, json!({"metadata": {"finalizers": null}}))
+            .await;
+    }
+    let gone = ["wait", "--for=delete", "--timeout=120s", "namespace"];
+    kubectl(&world, &[gone.as_slice(), &[&ending.namespace]].concat()).await;
+    fleet::settles(&world, &good, PATIENCE).await;
+}
+
+async fn events_of(world: &World, all: &[&Objects]) -> usize {
+    let mut sum = 0;
+    for objects in all {
+        sum += events(world, objects).await;
+    }
+    sum
+}
