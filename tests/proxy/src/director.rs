@@ -3,7 +3,7 @@
 //! Decides when the part dies, and that then all its connections are cut at once. Never starts it
 //! again: that is for whoever runs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,16 @@ pub struct Director {
     deaths: watch::Sender<u64>,
     paused: watch::Sender<bool>,
     pub(crate) views: Arc<Views>,
+    spoken: Mutex<Spoken>,
+}
+
+/// Subjects of the bus, as they were said, since the proxy began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// Published to.
+    pub publish: BTreeSet<String>,
+    /// Subscribed to.
+    pub subscribe: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -67,6 +77,7 @@ impl Director {
             deaths: watch::channel(0).0,
             paused: watch::channel(false).0,
             views: Views::new(),
+            spoken: Mutex::default(),
         })
     }
 
@@ -111,6 +122,16 @@ impl Director {
     #[must_use]
     pub fn made(&self) -> Vec<Entry> {
         self.state().made.clone()
+    }
+
+    /// What was said to the bus.
+    #[must_use]
+    pub fn spoken(&self) -> Spoken {
+        self.say().clone()
+    }
+
+    pub(crate) fn say(&self) -> MutexGuard<'_, Spoken> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the part was led back into the past since the run began.

@@ -16,7 +16,7 @@ pub mod trace;
 mod valve;
 mod views;
 
-pub use director::Director;
+pub use director::{Director, Spoken};
 pub use fault::{Fault, Loss, Past, Place, Rejection, Return};
 pub use mask::Masks;
 pub use plan::{Occurrence, Plan, Rule};

@@ -117,6 +117,7 @@ impl Wire {
             }
             Frame::Subscribe { subject, id, raw } => {
                 self.director.alive()?;
+                self.director.say().subscribe.insert(subject.clone());
                 self.waits().listens.add(subject, id);
                 return to.send(raw).map_err(|_| Cut);
             }
@@ -127,6 +128,7 @@ impl Wire {
                 raw,
             } => (subject, reply, body, raw),
         };
+        self.director.say().publish.insert(subject.clone());
         let (text, effect) = self.describe(&subject, &body);
         let step = self.director.arrive(&text, effect)?;
         let pass = |raw: Bytes| to.send(raw).map_err(|_| Cut);

@@ -1,0 +1,243 @@
+//! Rights on the bus that are granted are rights that are used: proxies tell what each identity says.
+//!
+//! An app, a trigger, messages that nobody can use, a second watcher, the command line and `bus ensure`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::similar_names,
+    reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
+)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use signalbox_common::bus::ensure::{EnsureArgs, ensure};
+use signalbox_common::bus::jetstream::JetStreamBus;
+use signalbox_common::bus::rights::Role;
+use signalbox_common::config::CommonArgs;
+use signalbox_tests::bus::BusView;
+use signalbox_tests::fixtures::minimal;
+use signalbox_tests::proxied::ProxiedPart;
+use signalbox_tests::{Part, World, WorldOptions, eventually, signing};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Granted and not used here, each with its reason, `{}` standing for a stream and its consumer.
+const NOT_USED: [(&str, &str); 1] = [(
+    "$JS.ACK.{}.>",
+    "servers before 2.15 name acks so; those of the suite say the account as well",
+)];
+
+/// Whether what is published or subscribed is within a pattern of rights.
+fn covers(pattern: &str, subject: &str) -> bool {
+    let (mut words, mut tokens) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (words.next(), tokens.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(word), Some(token)) if word == "*" || word == token => {}
+            (_, _) => return false,
+        }
+    }
+}
+
+/// A proxy before the world's bus, for whoever connects through it.
+async fn door(world: &World, part: Part) -> ProxiedPart {
+    ProxiedPart::new(world, part, world.cluster.nats_url().unwrap(), None, &[]).await
+}
+
+fn through(world: &World, door: &ProxiedPart, role: &str) -> CommonArgs {
+    CommonArgs {
+        nats_url: door.proxy.nats_url(),
+        ..world.common_args(role)
+    }
+}
+
+async fn client(world: &World, door: &ProxiedPart, role: &Role) -> async_nats::Client {
+    let seed = std::fs::read_to_string(world.seed(role.label())).unwrap();
+    async_nats::ConnectOptions::with_nkey(seed.trim().to_owned())
+        .custom_inbox_prefix(role.inbox())
+        .connect(door.proxy.nats_url())
+        .await
+        .unwrap()
+}
+
+/// A message that its reader can't use, from the part that may send it.
+async fn poison(world: &World, part: Part, role: Role, word: &str) -> String {
+    let subject = format!("sb.{word}.suite.PortfolioApp.nobody.ghost");
+    let (client, body) = (world.nats(&role).await, "not json");
+    let headers = signing::headers(
+        &signing::key(world, part),
+        &subject,
+        &subject,
+        body.as_bytes(),
+    );
+    client
+        .request_with_headers(subject.clone(), headers, body.into())
+        .await
+        .unwrap();
+    subject
+}
+
+/// A trigger and its answer.
+async fn ask(client: &async_nats::Client, namespace: &str) -> Value {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    let event = json!({
+        "specversion": "1.0", "id": "one", "source": "/ci", "type": "dev.signalbox.trigger.v1",
+        "time": "2026-11-01T00:00:00Z", "datacontenttype": "application/json", "replyto": inbox,
+        "data": {"image": "example/orders:2"},
+    });
+    let subject = format!("sb.trigger.ci.PortfolioApp.{namespace}.orders.set-image");
+    client
+        .request(subject, event.to_string().into())
+        .await
+        .unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
+    serde_json::from_slice(&answer.unwrap().unwrap().payload).unwrap()
+}
+
+/// A stream's field is changed by hand and brought back: the ensuring identity updates.
+async fn is_brought_back(world: &World, ensuring: &ProxiedPart) {
+    let bus = JetStreamBus::with_args(&through(world, ensuring, "ensure"), &Role::Ensure)
+        .await
+        .unwrap();
+    for stream in ["EVENTS", "PLANS", "OUTCOMES", "TRIGGERS", "LEDGER", "DEAD"] {
+        let ask = async |verb: &str, body: String| -> Value {
+            let subject = format!("$JS.API.STREAM.{verb}.{stream}");
+            let answer = bus.client().request(subject, body.into()).await.unwrap();
+            serde_json::from_slice(&answer.payload).unwrap()
+        };
+        let mut config = ask("INFO", String::new()).await["config"].take();
+        config["description"] = json!("by hand");
+        ask("UPDATE", config.to_string()).await;
+    }
+    let changes = ensure(&bus, &EnsureArgs::default()).await.unwrap();
+    assert_eq!(changes.len(), 6, "{changes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_right_on_the_bus_that_is_granted_is_used() {
+    let world = World::start("bus-rights", WorldOptions::PODS).await;
+    let mut doors = Vec::new();
+    for part in [Part::Watcher, Part::Watcher, Part::Planner, Part::Executor] {
+        let mut door = door(&world, part).await;
+        door.start(&world);
+        doors.push(door);
+    }
+    let (ensuring, reading, outside) = (
+        door(&world, Part::Watcher).await,
+        door(&world, Part::Watcher).await,
+        door(&world, Part::Watcher).await,
+    );
+    let tenant = Role::Trigger {
+        tenant: "ci".to_owned(),
+    };
+
+    let objects = world.namespace(&[]).await;
+    let space = objects.namespace.as_str();
+    world
+        .apply(&minimal(space, "orders", "example/orders:1"))
+        .await;
+    objects.becomes_ready("orders").await;
+    let sender = client(&world, &outside, &tenant).await;
+    let answer = ask(&sender, space).await;
+    assert_eq!(answer["result"], "applied", "{answer}");
+
+    let reader = client(&world, &reading, &Role::Reader).await;
+    let streams = jetstream::new(reader);
+    let dead = streams.get_stream("DEAD").await.unwrap();
+    for (part, role, word, stream) in [
+        (Part::Watcher, Role::Watcher, "event", "EVENTS"),
+        (Part::Planner, Role::Planner, "plan", "PLANS"),
+        (Part::Executor, Role::Executor, "outcome", "OUTCOMES"),
+    ] {
+        let subject = poison(&world, part, role, word).await;
+        eventually("it is in DEAD", PATIENCE, || {
+            dead.get_last_raw_message_by_subject(&format!("sb.dead.{stream}.{subject}"))
+        })
+        .await;
+    }
+    // Who takes over lists all streams. The two watchers are in one set.
+    let leads = doors.remove(0);
+    let before = leads.proxy.director.spoken();
+    drop(leads);
+    eventually("the other takes over", PATIENCE, || {
+        let said = doors[0].proxy.director.spoken();
+        async move {
+            let events = said.publish.iter().any(|s| s.starts_with("sb."));
+            if events || before.publish.iter().all(|s| !s.starts_with("sb.")) {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        }
+    })
+    .await;
+
+    let url = reading.proxy.nats_url();
+    for arguments in [
+        ["timeline", "orders", "-n", space, "--nats-url", &url].as_slice(),
+        &["replay", "--nats-url", &url],
+    ] {
+        let (code, text) = world.signalbox(arguments).await;
+        assert_eq!(code, Some(0), "{text}");
+    }
+    let view = BusView::connect(&through(&world, &reading, "reader")).await;
+    for stream in signalbox_common::subject::Stream::ALL {
+        view.last_sequence(stream).await;
+    }
+    // A bus of its own that has nothing yet.
+    is_brought_back(&world, &ensuring).await;
+
+    let mut unused = BTreeSet::new();
+    let mut beyond = BTreeSet::new();
+    let others = [
+        (Role::Ensure, &ensuring),
+        (Role::Reader, &reading),
+        (tenant, &outside),
+    ];
+    let parts = [Role::Watcher, Role::Planner, Role::Executor];
+    let parts = parts.into_iter().zip(&doors);
+    for (role, door) in parts.chain(others) {
+        let said = door.proxy.director.spoken();
+        let rights = role.rights();
+        for (granted, said) in [
+            (&rights.publish, &said.publish),
+            (&rights.subscribe, &said.subscribe),
+        ] {
+            let idle = granted
+                .iter()
+                .filter(|pattern| !said.iter().any(|subject| covers(pattern, subject)));
+            unused.extend(idle.map(|pattern| format!("{role} {pattern}")));
+            let foreign = said
+                .iter()
+                .filter(|subject| !granted.iter().any(|pattern| covers(pattern, subject)));
+            beyond.extend(foreign.map(|subject| format!("{role} {subject}")));
+        }
+    }
+    println!("{unused:#?}");
+    assert_eq!(beyond, BTreeSet::new(), "said, never granted");
+    let [(of_old_servers, reason)] = NOT_USED;
+    let known = |right: &String| {
+        [
+            "EVENTS.planner",
+            "PLANS.executor",
+            "OUTCOMES.watcher",
+            "TRIGGERS.watcher",
+        ]
+        .iter()
+        .any(|consumer| right.ends_with(&of_old_servers.replace("{}", consumer)))
+    };
+    let unused: Vec<_> = unused.iter().filter(|right| !known(right)).collect();
+    assert!(
+        unused.is_empty(),
+        "granted, never used: {unused:#?} ({reason})"
+    );
+}
