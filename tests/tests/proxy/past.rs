@@ -102,6 +102,23 @@ async fn next(stream: &mut Stream) -> String {
 async fn a_view_is_led_back() {
     let (mut case, admin, through) = case("proxy-past").await;
     let space = admin.namespace.clone();
+    // A watcher may not read single objects; here it may, to see that it would read what is.
+    case.world
+        .apply(&format!(
+            "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{ name: reads, namespace: {space} }}
+rules: [{{ apiGroups: [''], resources: [configmaps], verbs: [get] }}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{ name: reads, namespace: {space} }}
+roleRef: {{ apiGroup: rbac.authorization.k8s.io, kind: Role, name: reads }}
+subjects: [{{ kind: ServiceAccount, name: watcher, namespace: signalbox-system }}]
+"
+        ))
+        .await;
     for by in [Return::Cut, Return::Restart] {
         let name = format!("seen-{by:?}").to_lowercase();
         let event = |kind: &str| format!("api event {kind} configmaps {space}/{name}");
