@@ -15,7 +15,7 @@ mod unlike;
 mod views;
 
 pub use flow::{ALL, Flow};
-pub use lane::Lane;
+pub use lane::{Lane, own_bus};
 pub use points::{Effects, Point, points, sample};
 pub use refusals::refusals;
 pub use run::{Reference, Verdict};
