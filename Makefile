@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point steady-faults check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,14 @@ bench: tools servers ## Measure speed and memory against the bare writes (about 
 crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about twenty minutes)
 	@$(CARGO) test --quiet --workspace --test crash_points every_crash_point -- --ignored --nocapture
 
-crash-point: tools servers build ## One of them again: make crash-point POINT=<file>
+crash-point: tools servers build ## One of these again: make crash-point POINT=<file>
 	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
+
+views: tools servers build ## Hide states from the watcher and lead it back to past ones, on real servers (about ten minutes)
+	@$(CARGO) test --quiet --workspace --test crash_points every_view -- --ignored --nocapture
+
+refusals: tools servers build ## Refuse each effect in every way, and lose each answer, on real servers (an hour)
+	@$(CARGO) test --quiet --workspace --test crash_points every_refusal -- --ignored --nocapture
 
 steady-faults: tools servers build ## Faults that last, in their long forms, with their figures (an hour)
 	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_BUS_AWAY_SECONDS=600 SIGNALBOX_SILENT_SECONDS=120 SIGNALBOX_REVOKED=all SIGNALBOX_STEADY_LONG=1 \

@@ -135,12 +135,7 @@ async fn watcher(bus: &Bus, tenant: &JetStreamBus) {
         "w",
     )
     .await;
-    for stream in [
-        Stream::Events,
-        Stream::Plans,
-        Stream::Outcomes,
-        Stream::Triggers,
-    ] {
+    for stream in Stream::FLIGHTS {
         watcher.subjects(stream).await.unwrap();
         watcher.state(stream).await.unwrap();
     }
@@ -159,7 +154,7 @@ async fn watcher(bus: &Bus, tenant: &JetStreamBus) {
     )
     .await;
     may_not_take(&watcher, &[Stream::Events, Stream::Plans]).await;
-    may_not_see(&watcher, &[Stream::Ledger]).await;
+    may_not_see(&watcher, &[Stream::Ledger, Stream::Triggers]).await;
     may_not_ensure(&watcher).await;
     let planner = bus.connect(Role::Planner).await;
     let mut foreign = planner

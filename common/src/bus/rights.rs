@@ -84,9 +84,8 @@ impl Role {
                 list.extend(consumes(Stream::Outcomes));
                 list.extend(consumes(Stream::Triggers));
                 list.extend(Stream::FLIGHTS.map(info));
-                list.push(info(Stream::Triggers));
                 // Answers to those who sent a trigger.
-                list.extend(["_INBOX.>".to_owned(), "_INBOX_trigger.>".to_owned()]);
+                list.push("_INBOX_trigger.>".to_owned());
                 list
             }
             Self::Planner => {
@@ -144,7 +143,6 @@ fn consumes(stream: Stream) -> Vec<String> {
     };
     let name = stream.name();
     vec![
-        format!("$JS.API.CONSUMER.INFO.{name}.{consumer}"),
         format!("$JS.API.CONSUMER.MSG.NEXT.{name}.{consumer}"),
         format!("$JS.ACK.{name}.{consumer}.>"),
         format!("$JS.ACK.*.*.{name}.{consumer}.>"),
@@ -160,7 +158,6 @@ fn makes(stream: Stream) -> Vec<String> {
     if let Some(consumer) = stream.consumer() {
         list.extend([
             format!("$JS.API.CONSUMER.CREATE.{name}.{consumer}"),
-            format!("$JS.API.CONSUMER.DURABLE.CREATE.{name}.{consumer}"),
             format!("$JS.API.CONSUMER.INFO.{name}.{consumer}"),
         ]);
     }
@@ -179,7 +176,6 @@ fn reads(stream: Stream) -> Vec<String> {
         "$JS.API.STREAM.MSG.GET.{}",
         "$JS.API.DIRECT.GET.{}",
         "$JS.API.DIRECT.GET.{}.>",
-        "$JS.FC.{}.>",
     ]
     .map(|pattern| pattern.replace("{}", name))
     .to_vec()

@@ -3,16 +3,18 @@
 //! Decides when the part dies, and that then all its connections are cut at once. Never starts it
 //! again: that is for whoever runs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
+use crate::fault::{Fault, Place};
 use crate::mask::Masks;
-use crate::plan::{Fault, Place, Plan};
+use crate::plan::Plan;
 use crate::trace::Entry;
+use crate::views::Views;
 
 /// A part that has its last answer lives on until it sends something, or for this long.
 const LAST_BREATH: Duration = Duration::from_millis(20);
@@ -33,6 +35,7 @@ impl std::error::Error for Cut {}
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) text: String,
+    pub(crate) occurrence: u32,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -42,6 +45,17 @@ pub struct Director {
     /// Grows with each death.
     deaths: watch::Sender<u64>,
     paused: watch::Sender<bool>,
+    pub(crate) views: Arc<Views>,
+    spoken: Mutex<Spoken>,
+}
+
+/// Subjects of the bus, as they were said, since the proxy began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// Published to.
+    pub publish: BTreeSet<String>,
+    /// Subscribed to.
+    pub subscribe: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -62,6 +76,8 @@ impl Director {
             state: Mutex::default(),
             deaths: watch::channel(0).0,
             paused: watch::channel(false).0,
+            views: Views::new(),
+            spoken: Mutex::default(),
         })
     }
 
@@ -79,6 +95,8 @@ impl Director {
             begun: Some(Instant::now()),
             ..State::default()
         };
+        drop(state);
+        self.views.clear();
     }
 
     /// The process that dies when a plan says so.
@@ -106,6 +124,28 @@ impl Director {
         self.state().made.clone()
     }
 
+    /// What was said to the bus.
+    #[must_use]
+    pub fn spoken(&self) -> Spoken {
+        self.say().clone()
+    }
+
+    pub(crate) fn say(&self) -> MutexGuard<'_, Spoken> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the part was led back into the past since the run began.
+    #[must_use]
+    pub fn was_in_the_past(&self) -> bool {
+        self.views.was_past()
+    }
+
+    /// Whether the part is shown everything as it is.
+    #[must_use]
+    pub fn sees_what_is(&self) -> bool {
+        self.views.are_true()
+    }
+
     /// How often the part was killed so far.
     #[must_use]
     pub fn deaths(&self) -> u64 {
@@ -126,6 +166,16 @@ impl Director {
 
     /// Writes a step down and says which fault is due; an error when the part dies by it.
     pub(crate) fn arrive(&self, text: &str, effect: bool) -> Result<Step, Cut> {
+        self.arrive_with(text, effect, Vec::new())
+    }
+
+    /// The same for a watch event that changed these fields.
+    pub(crate) fn arrive_with(
+        &self,
+        text: &str,
+        effect: bool,
+        changes: Vec<String>,
+    ) -> Result<Step, Cut> {
         self.alive()?;
         let mut state = self.state();
         let (text, own) = state.masks.mask(text);
@@ -141,6 +191,7 @@ impl Director {
             at: u64::try_from(at).unwrap_or(u64::MAX),
             effect,
             own,
+            changes,
         };
         state.trace.push(entry.clone());
         let due = state.plan.first_that_fits(&text, occurrence, number);
@@ -154,7 +205,11 @@ impl Director {
             self.kill();
             return Err(Cut);
         }
-        Ok(Step { text, fault })
+        Ok(Step {
+            text,
+            occurrence,
+            fault,
+        })
     }
 
     /// An error if the part has to die before it sends anything more.

@@ -7,15 +7,18 @@
 mod api;
 mod bus;
 mod director;
+mod fault;
 mod mask;
 mod plan;
 mod proxy;
 mod sql;
 pub mod trace;
 mod valve;
+mod views;
 
-pub use director::Director;
+pub use director::{Director, Spoken};
+pub use fault::{Fault, Loss, Past, Place, Rejection, Return};
 pub use mask::Masks;
-pub use plan::{Fault, Loss, Occurrence, Place, Plan, Rule};
+pub use plan::{Occurrence, Plan, Rule};
 pub use proxy::{Proxy, Servers};
 pub use valve::{Direction, Protocol};

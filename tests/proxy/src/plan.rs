@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
+
 /// What a proxy does beside passing everything on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,73 +105,6 @@ pub enum Occurrence {
     },
 }
 
-/// What is done with a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Fault {
-    /// SIGKILL for the part.
-    Kill(Place),
-    /// The step takes effect, its answer is lost.
-    Lose(Loss),
-    /// It is refused and takes no effect. API requests only.
-    #[serde(rename_all = "camelCase")]
-    Refuse {
-        /// HTTP status.
-        code: u16,
-        /// Seconds of `Retry-After`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry_after: Option<u64>,
-    },
-    /// It is passed on later.
-    Delay {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// It is never passed on: a request is not answered, a message or a watch event does not come.
-    Drop,
-    /// It is passed on twice.
-    Duplicate,
-    /// The connection is cut before it.
-    Cut,
-    /// SIGSTOP for the part; the step is held until it is resumed, and is then passed on. API requests only.
-    Pause,
-    /// From this watch event on, nothing of its object comes until the event that reads so.
-    /// Watch events only.
-    Hold {
-        /// The event as traces write it.
-        until: String,
-    },
-    /// The watch ends as one whose version is too old (410). Watch events only.
-    Gone,
-}
-
-/// Where the part dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Place {
-    /// Before the server sees the step.
-    Before,
-    /// The step took effect; the part has no answer yet.
-    Answer,
-    /// The part has the answer, and sends nothing more.
-    After,
-}
-
-impl Place {
-    /// All places.
-    pub const ALL: [Self; 3] = [Self::Before, Self::Answer, Self::After];
-}
-
-/// How an answer is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Loss {
-    /// The connection is cut.
-    Reset,
-    /// A gateway gives up: 504. On the bus no answer comes.
-    Timeout,
-}
-
 /// Whether `text` is what `pattern` says, `*` standing for any text.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -205,6 +140,7 @@ pub(crate) const fn drawn(seed: u64, number: u64, percent: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Place;
 
     #[test]
     fn a_star_stands_for_any_text() {

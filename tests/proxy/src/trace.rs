@@ -20,6 +20,9 @@ pub struct Entry {
     pub effect: bool,
     /// Whether it is about one of the masked names.
     pub own: bool,
+    /// Of a watch event the paths of the fields that it changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 /// How often each effect on masked names was made.

@@ -1,5 +1,6 @@
 //! The flows whose every effect is a crash point: a state to begin with, a change, and what is then there.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::lane::Run;
@@ -126,6 +127,17 @@ impl Flow {
                 let document = migration(run.namespace(), name, None, &files());
                 run.world().apply(&document).await;
             }
+        }
+    }
+
+    /// A change that leaves nothing behind, as a person makes one to have it tried again.
+    pub(super) async fn touch(self, run: &Run<'_>) {
+        let api = run.objects().api(self.kind());
+        for note in [json!("again"), Value::Null] {
+            let patch =
+                Patch::Merge(json!({"metadata": {"annotations": {"example.com/note": note}}}));
+            // It may be gone by now.
+            drop(api.patch(run.name(), &PatchParams::default(), &patch).await);
         }
     }
 

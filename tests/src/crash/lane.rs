@@ -48,7 +48,7 @@ impl<'w> Lane<'w> {
             .await;
         world.apply(&tenant_yaml(&namespace, &["ledger-db"])).await;
         world.apply(&own_lease(&namespace)).await;
-        let (nats, nats_url) = bus(world, number);
+        let (nats, nats_url) = own_bus(world, number);
         let common = |role: &str| CommonArgs {
             nats_url: nats_url.clone(),
             ..world.common_args(role)
@@ -215,8 +215,12 @@ subjects: [{{ kind: ServiceAccount, name: watcher, namespace: signalbox-system }
     )
 }
 
-/// A nats-server beside that of the world, with the same identities.
-fn bus(world: &World, number: usize) -> (Companion, String) {
+/// A nats-server beside that of the world, with the same identities and without streams.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn own_bus(world: &World, number: usize) -> (Companion, String) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = free.local_addr().expect("an address").port();
     drop(free);

@@ -1,9 +1,12 @@
-//! The points of a flow: every effect that two fault-free runs both made, at each place.
+//! Points: a flow, a step of a part in it, and the fault that is made there.
+//!
+//! Crash points are every effect that two fault-free runs both made, at each place; what else there is
+//! stands in [`super::views`] and [`super::refusals`].
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use signalbox_proxy::{Fault, Occurrence, Place, Plan};
+use signalbox_proxy::{Fault, Occurrence, Past, Place, Plan, Return};
 
 use super::flow::Flow;
 use crate::parts::Part;
@@ -13,21 +16,21 @@ use crate::parts::Part;
 pub struct Point {
     /// The flow.
     pub flow: Flow,
-    /// Who dies.
+    /// Whose step it is.
     pub part: Part,
-    /// At which step.
+    /// The step.
     pub step: String,
     /// The how manieth of the same.
     pub occurrence: u32,
-    /// Where.
-    pub place: Place,
+    /// What is done there.
+    pub fault: Fault,
 }
 
 impl Point {
     /// What the proxy of the part does.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        Plan::once(&self.step, self.occurrence, Fault::Kill(self.place))
+        Plan::once(&self.step, self.occurrence, self.fault.clone())
     }
 
     /// As a file, to be replayed.
@@ -46,8 +49,7 @@ impl Point {
         let file: Value = serde_json::from_str(text).ok()?;
         let plan: Plan = serde_json::from_value(file["plan"].clone()).ok()?;
         let rule = plan.rules.into_iter().next()?;
-        let (Occurrence::Nth(occurrence), Fault::Kill(place)) = (rule.occurrence, rule.fault)
-        else {
+        let Occurrence::Nth(occurrence) = rule.occurrence else {
             return None;
         };
         let parts = [Part::Watcher, Part::Planner, Part::Executor];
@@ -56,30 +58,77 @@ impl Point {
             part: parts.into_iter().find(|part| file["part"] == part.name())?,
             step: rule.step,
             occurrence,
-            place,
+            fault: rule.fault,
         })
+    }
+
+    /// Whether the answer says that trying again is in vain until something changes.
+    pub(super) fn is_for_good(&self) -> bool {
+        match &self.fault {
+            Fault::Refuse { code, .. } => matches!(code, 403 | 422),
+            Fault::Raise(state) => state == "42501",
+            _ => false,
+        }
+    }
+
+    /// Whether what a line of the end tells of has to be alike.
+    pub(super) fn compares(&self, line: &str) -> bool {
+        match &self.fault {
+            // What is not seen may be made again, or never.
+            Fault::Hold { .. } => !line.starts_with("count "),
+            // A failure is told.
+            Fault::Refuse { .. } | Fault::Reject(_) | Fault::Raise(_) => {
+                !line.starts_with("count created event ")
+            }
+            _ => true,
+        }
     }
 
     /// In one line.
     #[must_use]
     pub fn line(&self) -> String {
-        format!(
-            "{}: {} dies {:?} of `{}` #{}",
-            self.flow.word(),
-            self.part.name(),
-            self.place,
-            self.step,
-            self.occurrence
-        )
+        let what = match &self.fault {
+            Fault::Kill(place) => format!("dies {place:?} of"),
+            Fault::Hold { until, nth, .. } => {
+                format!("sees `{until}` #{nth} first, never before it")
+            }
+            Fault::Past(Past { until, nth, by, .. }) => {
+                let how = match by {
+                    Return::Restart => "restarted",
+                    Return::Cut => "cut",
+                };
+                format!("{how} at `{until}` #{nth}, sees the past of")
+            }
+            other => format!("has {other:?} for"),
+        };
+        let Self {
+            flow,
+            part,
+            step,
+            occurrence,
+            ..
+        } = self;
+        let (flow, part) = (flow.word(), part.name());
+        format!("{flow}: {part} {what} `{step}` #{occurrence}")
     }
 }
 
 /// How often each part made each effect.
 pub type Effects = BTreeMap<(Part, String), u32>;
 
-/// All points of a flow; what only one of the runs did is a matter of time, and no point.
+/// The crash points of a flow.
 #[must_use]
 pub fn points(flow: Flow, runs: &[Effects]) -> Vec<Point> {
+    at_effects(flow, runs, |_| Place::ALL.map(Fault::Kill).to_vec())
+}
+
+/// These faults at every effect; what only one of the runs did is a matter of time, and no point.
+#[must_use]
+pub(super) fn at_effects(
+    flow: Flow,
+    runs: &[Effects],
+    faults: impl Fn(&str) -> Vec<Fault>,
+) -> Vec<Point> {
     let Some((first, others)) = runs.split_first() else {
         return Vec::new();
     };
@@ -91,15 +140,13 @@ pub fn points(flow: Flow, runs: &[Effects]) -> Vec<Point> {
             .chain([*count])
             .min();
         for occurrence in 1..=least.unwrap_or(0) {
-            for place in Place::ALL {
-                points.push(Point {
-                    flow,
-                    part: *part,
-                    step: step.clone(),
-                    occurrence,
-                    place,
-                });
-            }
+            points.extend(faults(step).into_iter().map(|fault| Point {
+                flow,
+                part: *part,
+                step: step.clone(),
+                occurrence,
+                fault,
+            }));
         }
     }
     points

@@ -1,9 +1,10 @@
-//! One run: the state to begin with, the change, perhaps a death, and the end compared.
+//! One run: the state to begin with, the change, perhaps a fault, and the end compared.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use signalbox_proxy::{Masks, Plan, trace};
+use signalbox_proxy::trace::{self, Entry};
+use signalbox_proxy::{Fault, Masks, Plan};
 
 use super::flow::Flow;
 use super::lane::{Lane, Run};
@@ -18,17 +19,24 @@ const SILENCE: Duration = Duration::from_millis(1_500);
 /// A run that has not ended alike by then never will: above every backoff that one death may cause.
 const LIMIT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(30);
+/// What was refused for good is tried again on a change only: a person makes one after this long.
+const PERSON: Duration = Duration::from_secs(4);
 
 /// A fault-free run.
 pub struct Reference {
     end: Snapshot,
     /// Every effect of each part.
     pub effects: Effects,
+    /// Every step of each part.
+    traces: Traces,
     /// How long it took.
     pub took: Duration,
 }
 
-/// What came of a death.
+/// Every step of each part.
+type Traces = Vec<(Part, Vec<Entry>)>;
+
+/// What came of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Everything ended as without it.
@@ -52,6 +60,27 @@ impl Reference {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         differences(&self.end, &other.end)
+    }
+
+    /// Every step of a part.
+    pub(super) fn trace_of(&self, part: Part) -> &[Entry] {
+        let found = self.traces.iter().find(|(of, _)| *of == part);
+        found.map_or(&[], |(_, trace)| trace)
+    }
+
+    pub(super) fn of(traces: Traces, took: Duration) -> Self {
+        let mut effects = Effects::new();
+        for (part, trace) in &traces {
+            for (step, count) in trace::effects(trace) {
+                effects.insert((*part, step), count);
+            }
+        }
+        Self {
+            end: Snapshot::new(),
+            effects,
+            traces,
+            took,
+        }
     }
 }
 
@@ -84,7 +113,9 @@ impl Lane<'_> {
             );
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let effects = self.effects();
+        let traces = self.parts.iter();
+        let traces = traces.map(|part| (part.part, part.proxy.director.trace()));
+        let reference = Reference::of(traces.collect(), took);
         let mut end = take(&run, masks.clone()).await;
         // What the app owned is removed by the garbage collector, in its own time.
         while flow == Flow::Delete && !nothing_is_left(&end) {
@@ -93,10 +124,10 @@ impl Lane<'_> {
             end = take(&run, masks.clone()).await;
         }
         clear(&run).await;
-        Reference { end, effects, took }
+        Reference { end, ..reference }
     }
 
-    /// A run in which a part dies at `point`.
+    /// A run in which the fault of `point` is made.
     pub async fn suffer(&mut self, point: &Point, reference: &Reference) -> Verdict {
         let run = self.run(point.flow);
         let masks = match self.prepare(&run).await {
@@ -109,6 +140,7 @@ impl Lane<'_> {
         let begun = Instant::now();
         point.flow.act(&run).await;
         let mut died_at = None;
+        let (mut moved, mut helped) = (Instant::now(), 0);
         let (mut last, mut since) = (0, Instant::now());
         let mut unlike;
         loop {
@@ -120,7 +152,14 @@ impl Lane<'_> {
             }
             let now = self.progress();
             if now != last {
-                (last, since) = (now, Instant::now());
+                (last, since, moved) = (now, Instant::now(), Instant::now());
+            }
+            if !director.sees_what_is() {
+                since = Instant::now();
+            }
+            if point.is_for_good() && helped < 5 && moved.elapsed() >= PERSON {
+                (moved, helped) = (Instant::now(), helped + 1);
+                point.flow.touch(&run).await;
             }
             if since.elapsed() >= QUIET {
                 since = Instant::now();
@@ -130,6 +169,7 @@ impl Lane<'_> {
                     || died_at.is_none_or(|seen| director.own_effects() > seen);
                 let end = take(&run, masks.clone()).await;
                 unlike = differences(&reference.end, &end);
+                unlike.retain(|line| point.compares(line));
                 if looked && unlike.is_empty() && self.is_at_rest(&run, Flow::is_done).await {
                     break;
                 }
@@ -156,9 +196,15 @@ impl Lane<'_> {
         if !unlike.is_empty() {
             return unlike_because(unlike);
         }
-        match died_at {
-            Some(_) => Verdict::Alike { took },
-            None => Verdict::NotReached,
+        let reached = match point.fault {
+            Fault::Kill(_) => died_at.is_some(),
+            Fault::Past(_) => director.was_in_the_past(),
+            _ => !director.made().is_empty(),
+        };
+        if reached {
+            Verdict::Alike { took }
+        } else {
+            Verdict::NotReached
         }
     }
 
@@ -226,16 +272,6 @@ impl Lane<'_> {
 
     async fn is_at_rest(&self, run: &Run<'_>, is: fn(Flow, Option<&Value>) -> bool) -> bool {
         is(run.flow, object(run).await.as_ref()) && self.bus.open().await == 0
-    }
-
-    fn effects(&self) -> Effects {
-        let mut all = Effects::new();
-        for part in &self.parts {
-            for (step, count) in trace::effects(&part.proxy.director.trace()) {
-                all.insert((part.part, step), count);
-            }
-        }
-        all
     }
 
     /// Lines that tell of a panic, since the last look.

@@ -122,6 +122,8 @@ async fn watches() {
     let through = case.part.objects(&admin.namespace).await;
     let hold = Fault::Hold {
         until: "api event DELETED configmaps *".to_owned(),
+        nth: 1,
+        at_most_ms: None,
     };
     let cases = [
         (None, "ADDED MODIFIED DELETED"),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use signalbox_common::bus::Message;
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
+use signalbox_common::bus::{BusError, Message, PublishError};
 use signalbox_common::subject::Stream;
-use signalbox_proxy::{Direction, Fault, Loss, Place, Plan, Protocol};
+use signalbox_proxy::{Direction, Fault, Loss, Place, Plan, Protocol, Rejection};
 use signalbox_tests::eventually;
 
 use super::{Case, SILENCE, SOON};
@@ -22,6 +22,85 @@ fn message(stream: Stream, subject: &str) -> Message {
         ]),
         body: b"{}".to_vec(),
         msg_id: None,
+    }
+}
+
+/// What a publisher and a taker see of each refusal; nothing is stored, nothing acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals() {
+    let mut case = Case::new("proxy-reject").await;
+    let stored = case.world.bus().await;
+    let planner = JetStreamBus::connect(&case.world.common_args("planner"), Role::Planner)
+        .await
+        .unwrap();
+    for (number, rejection) in Rejection::ALL.into_iter().enumerate() {
+        let subject = format!("sb.outcome.suite.PortfolioApp.team.a{number}");
+        let step = format!("bus publish {subject}");
+        case.plan(Plan::once(&step, 1, Fault::Reject(rejection)));
+        let bus = case.bus().await;
+        let answer = bus.publish(message(Stream::Outcomes, &subject)).await;
+        let error = answer.unwrap_err();
+        let expected = match rejection {
+            Rejection::Full => matches!(error, PublishError::Full("OUTCOMES")),
+            Rejection::Occupied => error == PublishError::Occupied(subject.clone()),
+            Rejection::NoStore => {
+                matches!(&error, PublishError::Unknown(_, why) if why.contains("insufficient"))
+            }
+            Rejection::NoResponders => {
+                matches!(&error, PublishError::Unknown(_, why) if why.contains("no stream"))
+            }
+            Rejection::Permission => error == PublishError::Forbidden(subject.clone()),
+        };
+        assert!(expected, "{rejection:?}: {error:?}");
+        assert_eq!(case.part.proxy.director.made().len(), 1);
+        assert_eq!(stored.open().await, 0, "{rejection:?}");
+    }
+
+    let cases = [
+        (Fault::Reject(Rejection::NoResponders), false, true),
+        (Fault::Reject(Rejection::Permission), false, true),
+        (Fault::Drop, false, true),
+        (Fault::Lose(Loss::Timeout), false, false),
+    ];
+    for (number, (fault, answered, stays)) in cases.into_iter().enumerate() {
+        let subject = format!("sb.plan.suite.PortfolioApp.team.b{number}");
+        case.plan(Plan::once(&format!("bus ack {subject}"), 1, fault.clone()));
+        let bus = case.bus().await;
+        planner
+            .publish(message(Stream::Plans, &subject))
+            .await
+            .unwrap();
+        let taken = bus.fetch(Stream::Plans, 1, SOON).await.unwrap();
+        let acked = taken[0].acker.ack().await;
+        assert_eq!(acked.is_ok(), answered, "{fault:?}: {acked:?}");
+        assert_eq!(stored.open().await, u64::from(stays), "{fault:?}");
+        if stays {
+            let again = eventually("it is delivered again", SOON, || async {
+                let taken = bus.fetch(Stream::Plans, 1, SILENCE).await;
+                taken
+                    .unwrap_or_default()
+                    .into_iter()
+                    .next()
+                    .ok_or("nothing")
+            })
+            .await;
+            again.acker.ack().await.unwrap();
+        }
+    }
+
+    // A fetch that is refused says so.
+    for (rejection, forbidden) in [
+        (Rejection::Permission, true),
+        (Rejection::NoResponders, false),
+    ] {
+        case.plan(Plan::every("bus fetch *", Fault::Reject(rejection)));
+        let bus = case.bus().await;
+        let error = bus.fetch(Stream::Plans, 1, SOON).await.err().unwrap();
+        assert_eq!(
+            matches!(error, BusError::Forbidden(_)),
+            forbidden,
+            "{error:?}"
+        );
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod api;
 mod bus;
+mod past;
 mod sql;
 
 use std::os::unix::process::ExitStatusExt as _;

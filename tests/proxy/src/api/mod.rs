@@ -5,6 +5,7 @@
 
 mod answer;
 mod request;
+mod seen;
 mod watch;
 
 use std::sync::Arc;
@@ -28,9 +29,10 @@ use tokio::sync::mpsc;
 
 use self::answer::{Answer, refusal};
 use self::request::About;
+use self::seen::Seen;
 use self::watch::Watch;
 use crate::director::{Cut, Director, Step};
-use crate::plan::{Fault, Loss, Place};
+use crate::fault::{Fault, Loss, Place};
 use crate::proxy::Servers;
 use crate::valve::{Direction, Valve};
 
@@ -41,6 +43,7 @@ pub(crate) struct Gate {
     namespace: Option<String>,
     director: Arc<Director>,
     valve: Arc<Valve>,
+    seen: Arc<Seen>,
 }
 
 /// A whole request, so that it can be sent more than once.
@@ -74,15 +77,16 @@ impl Gate {
             namespace: servers.namespace.clone(),
             director,
             valve,
+            seen: Arc::default(),
         })
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Cut> {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Cut> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
         let (path, query) = (head.uri.path(), head.uri.query());
         let about = About::read(&head.method, path, query, &head.headers, &body);
-        let whole = Request::from_parts(head, body);
+        let mut whole = Request::from_parts(head, body);
         self.valve.pass(Direction::ToServer).await;
         let Some(about) = about else {
             self.director.alive()?;
@@ -90,15 +94,29 @@ impl Gate {
             return self.hand_over(response, None).await;
         };
         let step = self.director.arrive(&about.step(), about.writes())?;
+        let views = &self.director.views;
         if about.verb == "watch" {
-            return self.watch(&whole, &about, step).await;
+            return self.watch(whole, about, step).await;
+        }
+        if about.verb == "list"
+            && let Some(version) = views.version_of(&about.resource)
+            && let Some(uri) = request::at_version(whole.uri(), &version)
+        {
+            *whole.uri_mut() = uri;
         }
         self.once(&whole, step).await
     }
 
     async fn once(&self, whole: &Whole, step: Step) -> Result<Response<Answer>, Cut> {
         match step.fault {
-            None | Some(Fault::Hold { .. } | Fault::Gone) => {
+            None
+            | Some(
+                Fault::Hold { .. }
+                | Fault::Past(_)
+                | Fault::Gone
+                | Fault::Reject(_)
+                | Fault::Raise(_),
+            ) => {
                 let response = self.send(whole).await?;
                 self.hand_over(response, None).await
             }
@@ -152,9 +170,9 @@ impl Gate {
     }
 
     async fn watch(
-        &self,
-        whole: &Whole,
-        about: &About,
+        self: Arc<Self>,
+        whole: Whole,
+        about: About,
         step: Step,
     ) -> Result<Response<Answer>, Cut> {
         match step.fault {
@@ -171,16 +189,36 @@ impl Gate {
                 self.director.pause().await;
                 self.director.go_on();
             }
-            None | Some(Fault::Hold { .. } | Fault::Duplicate) => {}
+            None
+            | Some(
+                Fault::Hold { .. }
+                | Fault::Past(_)
+                | Fault::Duplicate
+                | Fault::Reject(_)
+                | Fault::Raise(_),
+            ) => {}
         }
-        let (mut head, body) = self.send(whole).await?.into_parts();
-        head.headers.remove(TRANSFER_ENCODING);
         let (sender, pieces) = mpsc::unbounded_channel();
-        let watch = Watch::new(
-            about.resource.clone(),
+        let mut watch = Watch::new(
+            about.resource,
             self.director.clone(),
             self.valve.clone(),
+            self.seen.clone(),
         );
+        if let Some(by) = self.director.views.past_of(&watch.resource) {
+            tokio::spawn(async move {
+                if !watch.in_the_past(by, &sender).await {
+                    return;
+                }
+                // It goes on from the version that its list was of.
+                if let Ok(response) = self.send(&whole).await {
+                    watch.run(response.into_body(), sender).await;
+                }
+            });
+            return Ok(Response::new(Answer::Pieces(pieces)));
+        }
+        let (mut head, body) = self.send(&whole).await?.into_parts();
+        head.headers.remove(TRANSFER_ENCODING);
         tokio::spawn(watch.run(body, sender));
         Ok(Response::from_parts(head, Answer::Pieces(pieces)))
     }

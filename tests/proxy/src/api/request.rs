@@ -1,7 +1,7 @@
 //! What a request to the API server is about.
 
-use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Method, Uri};
 use serde_json::Value;
 
 /// A request in words.
@@ -138,6 +138,20 @@ pub(super) fn confined(path: &str, namespace: &str) -> Option<String> {
     Some(format!("{group}/namespaces/{namespace}/{resource}"))
 }
 
+/// The same list as it was at a version; none for a page behind the first, whose token says it.
+pub(super) fn at_version(uri: &Uri, version: &str) -> Option<Uri> {
+    let query = uri.query().unwrap_or_default();
+    if query.contains("continue=") {
+        return None;
+    }
+    let kept = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("resourceVersion"));
+    let at = format!("resourceVersion={version}");
+    let pairs: Vec<&str> = kept.chain([&*at, "resourceVersionMatch=Exact"]).collect();
+    format!("{}?{}", uri.path(), pairs.join("&")).parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +213,18 @@ mod tests {
         for (method, path, query, mime, body, expected) in cases {
             assert_eq!(step(method, path, query, mime, body), expected);
         }
+    }
+
+    #[test]
+    fn a_list_can_be_of_the_past() {
+        let at = |uri: &str| at_version(&uri.parse().unwrap(), "7").map(|uri| uri.to_string());
+        let past = "resourceVersion=7&resourceVersionMatch=Exact";
+        assert_eq!(
+            at("/api/v1/pods?limit=2&resourceVersion=0"),
+            Some(format!("/api/v1/pods?limit=2&{past}"))
+        );
+        assert_eq!(at("/api/v1/pods"), Some(format!("/api/v1/pods?{past}")));
+        assert_eq!(at("/api/v1/pods?limit=2&continue=x"), None);
     }
 
     #[test]

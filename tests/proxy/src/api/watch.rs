@@ -10,35 +10,66 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::answer::status;
+use super::seen::Seen;
 use crate::director::Director;
-use crate::plan::{Fault, Place, fits};
+use crate::fault::{Fault, Place, Return};
 use crate::valve::{Direction, Valve};
+use crate::views::Event;
+
+type Sender = mpsc::UnboundedSender<Bytes>;
 
 /// One watch.
 pub(super) struct Watch {
     pub(super) resource: String,
     pub(super) director: Arc<Director>,
     pub(super) valve: Arc<Valve>,
-    /// What is held: an object and the event that ends it.
-    held: Option<(String, String)>,
+    seen: Arc<Seen>,
 }
 
 impl Watch {
-    pub(super) const fn new(resource: String, director: Arc<Director>, valve: Arc<Valve>) -> Self {
+    pub(super) const fn new(
+        resource: String,
+        director: Arc<Director>,
+        valve: Arc<Valve>,
+        seen: Arc<Seen>,
+    ) -> Self {
         Self {
             resource,
             director,
             valve,
-            held: None,
+            seen,
+        }
+    }
+
+    /// A watch in the past tells nothing; whether it goes on when the past ends.
+    pub(super) async fn in_the_past(&mut self, by: Return, to: &Sender) -> bool {
+        tokio::select! {
+            () = self.director.views.present(&self.resource) => {}
+            () = to.closed() => return false,
+        }
+        match by {
+            Return::Restart => true,
+            Return::Cut => {
+                // The part may have ended meanwhile.
+                let _ = to.send(gone());
+                false
+            }
         }
     }
 
     /// Passes events on until either side ends.
-    pub(super) async fn run(mut self, mut from: Incoming, to: mpsc::UnboundedSender<Bytes>) {
+    pub(super) async fn run(mut self, mut from: Incoming, to: Sender) {
         let mut buffer = BytesMut::new();
+        let director = self.director.clone();
         loop {
             let frame = tokio::select! {
                 frame = from.frame() => frame,
+                line = director.views.overdue(&self.resource) => {
+                    if to.send(line).is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 () = to.closed() => return,
             };
             let Some(Ok(frame)) = frame else {
@@ -59,34 +90,44 @@ impl Watch {
     }
 
     /// Whether the watch goes on.
-    async fn event(&mut self, line: Bytes, to: &mpsc::UnboundedSender<Bytes>) -> bool {
+    async fn event(&mut self, line: Bytes, to: &Sender) -> bool {
         let event: Value = serde_json::from_slice(&line).unwrap_or_default();
         let word = |path: &str| {
-            event
-                .pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
+            let found = event.pointer(path).and_then(Value::as_str);
+            found.unwrap_or_default()
         };
         let object = format!(
             "{}/{}",
             word("/object/metadata/namespace"),
             word("/object/metadata/name")
         );
-        let text = format!("api event {} {} {object}", word("/type"), self.resource);
-        let Ok(step) = self.director.arrive(&text, false) else {
+        let (kind, resource) = (word("/type"), self.resource.as_str());
+        let text = format!("api event {kind} {resource} {object}");
+        let about = format!("{resource} {object}");
+        let changes = self.seen.changes(kind, &about, &event["object"]);
+        let Ok(step) = self.director.arrive_with(&text, false, changes) else {
             return false;
         };
-        if let Some((held, until)) = &self.held {
-            if *held == object && !fits(until, &step.text) {
-                return true;
-            }
-            if *held == object {
-                self.held = None;
-            }
+        let views = self.director.views.clone();
+        let about = Event {
+            resource,
+            object: &object,
+            text: &step.text,
+            occurrence: step.occurrence,
+        };
+        if views.keeps_back(about, &line) {
+            return true;
         }
         let pass = |line: Bytes| to.send(line).is_ok();
-        match step.fault {
-            None | Some(Fault::Refuse { .. } | Fault::Lose(_) | Fault::Pause) => pass(line),
+        let goes_on = match step.fault {
+            None
+            | Some(
+                Fault::Refuse { .. }
+                | Fault::Lose(_)
+                | Fault::Pause
+                | Fault::Reject(_)
+                | Fault::Raise(_),
+            ) => pass(line),
             Some(Fault::Drop) => true,
             Some(Fault::Duplicate) => pass(line.clone()) && pass(line),
             Some(Fault::Delay { ms }) => {
@@ -95,12 +136,20 @@ impl Watch {
             }
             Some(Fault::Cut) => false,
             Some(Fault::Gone) => {
-                pass(format!(r#"{{"type":"ERROR","object":{}}}{}"#, status(410), "\n").into());
+                pass(gone());
                 false
             }
-            Some(Fault::Hold { until }) => {
-                self.held = Some((object, until));
+            Some(Fault::Hold {
+                until,
+                nth,
+                at_most_ms,
+            }) => {
+                views.hold(about, (until, nth), at_most_ms, line);
                 true
+            }
+            Some(Fault::Past(past)) => {
+                views.keep(resource, word("/object/metadata/resourceVersion"), past);
+                pass(line)
             }
             Some(Fault::Kill(Place::After)) => {
                 let passed = pass(line);
@@ -111,6 +160,21 @@ impl Watch {
                 self.director.kill();
                 false
             }
+        };
+        match views.turns_back(about) {
+            None => goes_on,
+            Some(Return::Restart) => {
+                self.director.kill();
+                false
+            }
+            Some(Return::Cut) => {
+                pass(gone());
+                false
+            }
         }
     }
+}
+
+fn gone() -> Bytes {
+    format!(r#"{{"type":"ERROR","object":{}}}{}"#, status(410), "\n").into()
 }

@@ -13,6 +13,12 @@ pub(super) enum Frame {
         body: Bytes,
         raw: Bytes,
     },
+    /// SUB: what comes on these subjects comes under this id.
+    Subscribe {
+        subject: String,
+        id: String,
+        raw: Bytes,
+    },
     /// Anything else.
     Other(Bytes),
 }
@@ -32,6 +38,13 @@ pub(super) fn take(buffer: &mut BytesMut) -> Option<Frame> {
         }
         ["HPUB", subject, reply, headers, total] | ["HMSG", subject, _, reply, headers, total] => {
             (subject, Some(reply), *headers, total)
+        }
+        ["SUB", subject, id] | ["SUB", subject, _, id] => {
+            return Some(Frame::Subscribe {
+                subject: (*subject).to_owned(),
+                id: (*id).to_owned(),
+                raw: buffer.split_to(end).freeze(),
+            });
         }
         _ => return Some(Frame::Other(buffer.split_to(end).freeze())),
     };
@@ -59,7 +72,7 @@ mod tests {
 
     #[test]
     fn frames_are_cut_at_any_byte() {
-        let text = "PING\r\nPUB a 2\r\nhi\r\nHPUB a r 12 14\r\nNATS/1.0\r\n\r\nho\r\nMSG s 1 ack 0\r\n\r\n";
+        let text = "SUB r.* 7\r\nPING\r\nPUB a 2\r\nhi\r\nHPUB a r 12 14\r\nNATS/1.0\r\n\r\nho\r\nMSG s 1 ack 0\r\n\r\n";
         let mut buffer = BytesMut::new();
         let mut frames = Vec::new();
         for byte in text.bytes() {
@@ -76,12 +89,14 @@ mod tests {
                     body,
                     ..
                 } => format!("{subject} {reply:?} {}", String::from_utf8_lossy(body)),
+                Frame::Subscribe { subject, id, .. } => format!("{subject} is {id}"),
                 Frame::Other(raw) => String::from_utf8_lossy(raw).into_owned(),
             })
             .collect();
         assert_eq!(
             seen,
             [
+                "r.* is 7",
                 "PING\r\n",
                 "a None hi",
                 "a Some(\"r\") ho",

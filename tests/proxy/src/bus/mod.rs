@@ -5,6 +5,7 @@
 //! matter of time.
 
 mod frame;
+mod refusal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use self::frame::Frame;
+use self::refusal::Subscriptions;
 use crate::director::{Cut, Director};
-use crate::plan::{Fault, Loss, Place};
+use crate::fault::{Fault, Loss, Place};
 use crate::valve::{Direction, Valve};
 
 /// One connection.
@@ -35,6 +37,8 @@ struct Waits {
     answers: HashMap<String, Fault>,
     /// The subject of each delivery by that of its ack.
     deliveries: HashMap<String, String>,
+    /// What the part listens to.
+    listens: Subscriptions,
 }
 
 type Sender = mpsc::UnboundedSender<Bytes>;
@@ -61,7 +65,7 @@ pub(crate) async fn serve(
     };
     // Either side's end is the end of both.
     tokio::select! {
-        _ = wire.ask(from_client, up) => {}
+        _ = wire.ask(from_client, up, down.clone()) => {}
         _ = wire.answer(from_server, down) => {}
         () = write(up_queue, to_server) => {}
         () = write(down_queue, to_client) => {}
@@ -77,9 +81,11 @@ async fn write(mut queue: mpsc::UnboundedReceiver<Bytes>, mut to: OwnedWriteHalf
 }
 
 impl Wire {
-    async fn ask(&self, from: OwnedReadHalf, to: Sender) -> Result<(), Cut> {
-        self.each(Direction::ToServer, from, |frame| self.asked(frame, &to))
-            .await
+    async fn ask(&self, from: OwnedReadHalf, to: Sender, back: Sender) -> Result<(), Cut> {
+        self.each(Direction::ToServer, from, |frame| {
+            self.asked(frame, &to, &back)
+        })
+        .await
     }
 
     /// Hands over each frame of one direction, until its end.
@@ -102,11 +108,17 @@ impl Wire {
         }
     }
 
-    fn asked(&self, frame: Frame, to: &Sender) -> Result<(), Cut> {
+    fn asked(&self, frame: Frame, to: &Sender, back: &Sender) -> Result<(), Cut> {
         let (subject, reply, body, raw) = match frame {
             Frame::Other(raw) => {
                 // Subscriptions and pings are no steps, but the doomed send them no more.
                 self.director.alive()?;
+                return to.send(raw).map_err(|_| Cut);
+            }
+            Frame::Subscribe { subject, id, raw } => {
+                self.director.alive()?;
+                self.director.say().subscribe.insert(subject.clone());
+                self.waits().listens.add(subject, id);
                 return to.send(raw).map_err(|_| Cut);
             }
             Frame::Message {
@@ -116,12 +128,23 @@ impl Wire {
                 raw,
             } => (subject, reply, body, raw),
         };
+        self.director.say().publish.insert(subject.clone());
         let (text, effect) = self.describe(&subject, &body);
         let step = self.director.arrive(&text, effect)?;
         let pass = |raw: Bytes| to.send(raw).map_err(|_| Cut);
         match step.fault {
-            None | Some(Fault::Refuse { .. } | Fault::Hold { .. } | Fault::Gone | Fault::Pause) => {
-                pass(raw)
+            None
+            | Some(
+                Fault::Refuse { .. }
+                | Fault::Hold { .. }
+                | Fault::Past(_)
+                | Fault::Gone
+                | Fault::Pause
+                | Fault::Raise(_),
+            ) => pass(raw),
+            Some(Fault::Reject(rejection)) => {
+                let answer = self.waits().listens.refuse(rejection, &subject, reply);
+                answer.map_or(Ok(()), |answer| back.send(answer).map_err(|_| Cut))
             }
             Some(fault @ (Fault::Kill(_) | Fault::Lose(_))) => {
                 pass(raw)?;
@@ -155,7 +178,7 @@ impl Wire {
     fn told(&self, frame: Frame, to: &Sender) -> Result<(), Cut> {
         let pass = |raw: Bytes| to.send(raw).map_err(|_| Cut);
         let (subject, reply, raw) = match frame {
-            Frame::Other(raw) => return pass(raw),
+            Frame::Other(raw) | Frame::Subscribe { raw, .. } => return pass(raw),
             Frame::Message {
                 subject,
                 reply,
@@ -185,8 +208,11 @@ impl Wire {
             | Some(
                 Fault::Refuse { .. }
                 | Fault::Hold { .. }
+                | Fault::Past(_)
                 | Fault::Gone
                 | Fault::Pause
+                | Fault::Reject(_)
+                | Fault::Raise(_)
                 | Fault::Lose(Loss::Timeout),
             ) => pass(raw),
             Some(Fault::Kill(Place::After)) => {
@@ -227,8 +253,11 @@ impl Wire {
             | Fault::Duplicate
             | Fault::Cut
             | Fault::Hold { .. }
+            | Fault::Past(_)
             | Fault::Gone
-            | Fault::Pause => Ok(true),
+            | Fault::Pause
+            | Fault::Reject(_)
+            | Fault::Raise(_) => Ok(true),
         }
     }
 

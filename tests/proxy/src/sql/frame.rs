@@ -82,6 +82,32 @@ pub(super) fn take(buffer: &mut BytesMut) -> Option<Message> {
     Some(Message { kind, raw })
 }
 
+/// A query in the place of another one, which fails with this SQLSTATE. An administrator's command (57P01)
+/// ends the session.
+pub(super) fn raise(state: &str) -> Bytes {
+    let sql = match state {
+        "57P01" => "DO $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); \
+                    PERFORM pg_sleep(9); END $$"
+            .to_owned(),
+        state => format!("DO $$ BEGIN RAISE 'by plan' USING ERRCODE = '{state}'; END $$"),
+    };
+    message(b'Q', &[sql.as_bytes(), b"\0"])
+}
+
+/// The refusal of a session.
+pub(super) fn fatal(state: &str) -> Bytes {
+    let fields = format!("SFATAL\0VFATAL\0C{state}\0Mby plan\0\0");
+    message(b'E', &[fields.as_bytes()])
+}
+
+fn message(kind: u8, parts: &[&[u8]]) -> Bytes {
+    let body = parts.concat();
+    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+    [&[kind], length.to_be_bytes().as_slice(), &body]
+        .concat()
+        .into()
+}
+
 fn number(buffer: &[u8], at: usize) -> Option<usize> {
     let bytes: [u8; 4] = buffer.get(at..at + 4)?.try_into().ok()?;
     usize::try_from(u32::from_be_bytes(bytes)).ok()

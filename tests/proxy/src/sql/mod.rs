@@ -1,7 +1,8 @@
 //! PostgreSQL between a part and the database: each statement that is run as a step.
 //!
 //! Decides how a fault looks there. A statement has taken effect when the server is ready for the next
-//! one; what is only prepared is no step. Passwords pass as they are; TLS is not offered.
+//! one; what is only prepared is no step, a connection is one. Passwords pass as they are; TLS is not
+//! offered. An error is raised by the server itself, so that the transaction fails as it would.
 
 mod frame;
 
@@ -16,7 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use self::frame::{First, Message};
 use crate::director::{Cut, Director};
-use crate::plan::{Fault, Loss, Place};
+use crate::fault::{Fault, Loss, Place};
 use crate::valve::{Direction, Valve};
 
 /// As much of a statement as a trace keeps.
@@ -64,6 +65,23 @@ pub(crate) async fn serve(
             },
         }
     };
+    let Ok(step) = director.arrive(&format!("sql {database} CONNECT"), true) else {
+        return;
+    };
+    let greeting = match step.fault {
+        Some(Fault::Raise(state)) => {
+            // Refused before there is a session.
+            let _ = client.write_all(&frame::fatal(&state)).await;
+            return;
+        }
+        Some(Fault::Cut) => return,
+        Some(Fault::Drop) => std::future::pending().await,
+        Some(Fault::Delay { ms }) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            None
+        }
+        other => other,
+    };
     if server.write_all(&raw).await.is_err() {
         return;
     }
@@ -74,7 +92,7 @@ pub(crate) async fn serve(
         valve,
         database,
         // The end of the greeting.
-        ends: Mutex::new(VecDeque::from([None])),
+        ends: Mutex::new(VecDeque::from([greeting])),
     };
     tokio::select! {
         _ = session.ask(buffer, from_client, to_server) => {}
@@ -126,10 +144,12 @@ impl Session {
                 return to.write_all(unit).await.map_err(|_| Cut);
             }
         };
+        let mut unit = Bytes::copy_from_slice(unit);
         match &fault {
             Some(Fault::Drop) => return Ok(()),
             Some(Fault::Cut) => return Err(Cut),
             Some(Fault::Delay { ms }) => tokio::time::sleep(Duration::from_millis(*ms)).await,
+            Some(Fault::Raise(state)) => unit = frame::raise(state),
             // A statement is never sent twice: the part did not ask for that.
             None
             | Some(
@@ -138,12 +158,14 @@ impl Session {
                 | Fault::Refuse { .. }
                 | Fault::Duplicate
                 | Fault::Hold { .. }
+                | Fault::Past(_)
                 | Fault::Gone
-                | Fault::Pause,
+                | Fault::Pause
+                | Fault::Reject(_),
             ) => {}
         }
         self.ends().push_back(fault);
-        to.write_all(unit).await.map_err(|_| Cut)
+        to.write_all(&unit).await.map_err(|_| Cut)
     }
 
     async fn answer(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> Result<(), Cut> {
@@ -199,8 +221,11 @@ impl Session {
                 | Fault::Duplicate
                 | Fault::Cut
                 | Fault::Hold { .. }
+                | Fault::Past(_)
                 | Fault::Gone
-                | Fault::Pause,
+                | Fault::Pause
+                | Fault::Reject(_)
+                | Fault::Raise(_),
             ) => self.pass(unit, to).await,
         }
     }
