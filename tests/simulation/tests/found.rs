@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use signalbox_simulation::options::{Act, Options};
-use signalbox_simulation::run;
+use signalbox_simulation::trace;
 use signalbox_simulation::user::Wish;
 
 fn user(wish: Wish) -> Act {
@@ -14,7 +14,7 @@ fn ends_well(story: Vec<(u64, Act)>) {
     options.faults_end = story.last().map_or(0, |(at, _)| *at) + 1000;
     options.patience = 60_000;
     options.timeline = story;
-    let report = run(&options, None);
+    let report = trace(&options);
     assert_eq!(report.broken, Vec::<String>::new(), "{}", report.trace);
 }
 

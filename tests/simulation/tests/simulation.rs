@@ -11,7 +11,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use signalbox_simulation::{Options, run};
+use signalbox_simulation::{Options, run, trace};
 
 /// Seeds by default.
 const SEEDS: u64 = 200;
@@ -72,11 +72,11 @@ fn seeds_hold_every_invariant() {
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     for seed in [2, 3, 5, 7, 11, 13] {
-        let (first, second) = (run(&Options::of(seed), None), run(&Options::of(seed), None));
+        let (first, second) = (trace(&Options::of(seed)), trace(&Options::of(seed)));
         let lines = first.trace.lines().zip(second.trace.lines());
         let differs = lines.enumerate().find(|(_, (one, other))| one != other);
         assert_eq!(differs, None, "seed {seed} gives two traces");
-        assert_ne!(first.trace, run(&Options::of(seed + 100), None).trace);
+        assert_ne!(first.trace, trace(&Options::of(seed + 100)).trace);
     }
 }
 
@@ -85,7 +85,7 @@ fn the_same_seed_gives_the_same_bytes() {
 fn one_seed() {
     let seed = number("SIGNALBOX_SEED").unwrap_or(1);
     let options = Options::of(seed);
-    let report = run(&options, None);
+    let report = trace(&options);
     println!("{options:#?}\n{}", report.trace);
     assert_eq!(report.broken, Vec::<String>::new());
 }
