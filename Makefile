@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point steady-faults check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point steady-faults seeds check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ crash-point: tools servers build ## One of them again: make crash-point POINT=<f
 
 steady-faults: tools servers build ## Faults that last, the API server away for three minutes
 	@SIGNALBOX_AWAY_SECONDS=180 $(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
+
+seeds: ## Run 100,000 seeds of the simulation, optimised: make seeds COUNT=1000 FROM=1
+	@$(CARGO) run --quiet --release --package signalbox-simulation -- --from $(or $(FROM),1) --count $(or $(COUNT),100000)
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

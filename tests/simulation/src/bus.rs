@@ -3,12 +3,13 @@
 //! Decides nothing about streams: that is the bus's own, which passes the contract suite of the real one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Arguments;
+use std::fmt::{self, Arguments};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use serde_json::Value;
 use signalbox_common::bus::memory::MemoryBus;
 use signalbox_common::bus::{
     Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState,
@@ -156,6 +157,8 @@ impl Line {
         let unknown = |error: BusError| PublishError::Unknown(subject.clone(), error.to_string());
         let doing = self.doing(true, format_args!("publish {subject}"));
         let passage = self.enter(doing).await.map_err(unknown)?;
+        // What a flight came to is what one looks for in a trace.
+        let came_to = self.bus.net.told(format_args!("{}", CameTo(&message)));
         let entry = (stream == Stream::Ledger).then(|| Message {
             body: Vec::new(),
             ..message.clone()
@@ -168,7 +171,10 @@ impl Line {
             }
         }
         let told = match &stored {
-            Ok(sequence) => self.bus.net.told(format_args!("stored {sequence}")),
+            Ok(sequence) => self
+                .bus
+                .net
+                .told(format_args!("stored {sequence}{came_to}")),
             Err(error) => self.bus.net.told(format_args!("{error}")),
         };
         self.leave(passage, &told).await.map_err(unknown)?;
@@ -242,6 +248,20 @@ impl Line {
         let read = read.await;
         self.leave(passage, "").await?;
         read
+    }
+}
+
+/// The result of an Outcome; nothing of any other message.
+struct CameTo<'a>(&'a Message);
+
+impl fmt::Display for CameTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.stream != Stream::Outcomes {
+            return Ok(());
+        }
+        let body: Value = serde_json::from_slice(&self.0.body).unwrap_or_default();
+        let result = body.get("result").unwrap_or(&Value::Null);
+        write!(f, " {result}")
     }
 }
 

@@ -324,7 +324,7 @@ fn check_fence(net: &Net, part: &Part, verb: Verb, place: &Place, sub: Sub, body
         // A Lease ends whatever its version: a renewal must not save it.
         Verb::Delete => {
             let version = text(body, "/preconditions/resourceVersion");
-            !text(body, "/preconditions/uid").is_empty()
+            body.pointer("/preconditions/uid").is_some()
                 && (!version.is_empty() || place.resource.kind == "Lease")
         }
     };

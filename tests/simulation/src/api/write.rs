@@ -169,8 +169,12 @@ impl Store {
             ("uid", text(&live, "/metadata/uid")),
             ("resourceVersion", text(&live, "/metadata/resourceVersion")),
         ] {
-            let wanted = text(options, &format!("/preconditions/{field}"));
-            if !wanted.is_empty() && wanted != live {
+            // An empty one is one too: it fits nothing.
+            let wanted = options.pointer(&format!("/preconditions/{field}"));
+            let Some(wanted) = wanted.and_then(Value::as_str) else {
+                continue;
+            };
+            if wanted != live {
                 let message = format!(
                     "{place}: the {field} in the precondition ({wanted}) does not match ({live})"
                 );

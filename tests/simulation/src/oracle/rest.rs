@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use signalbox_crds::names::{LABEL_OWNER, LABEL_OWNER_UID, LABEL_REVISION};
 
-use super::schema::is_contract;
+use super::schema::{is_contract, version};
 use super::{Oracle, label, served};
 use crate::api::Server;
 use crate::api::json::{number, text};
@@ -192,12 +192,11 @@ fn schema(migration: &Value, applied: &[String]) -> Option<String> {
         names.sort_unstable();
         names
     };
-    // Another migration of that name may have applied more, before it was deleted.
+    // Another migration of that name may have applied more, before it was deleted; and of a file that was
+    // taken out of the spec, only the version is known.
     let known = names("/status/applied");
-    if let Some(file) = known
-        .iter()
-        .find(|file| !applied.iter().any(|done| done == *file))
-    {
+    let is_done = |file: &&&str| applied.iter().any(|done| version(done) == version(file));
+    if let Some(file) = known.iter().find(|file| !is_done(file)) {
         return Some(format!("{file} is told as applied, and is not"));
     }
     let files = names("/spec/files");

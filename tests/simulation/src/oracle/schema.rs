@@ -28,7 +28,8 @@ pub(super) fn is_contract(file: &str) -> bool {
     file.contains("contract")
 }
 
-fn version(file: &str) -> u64 {
+/// The version of a file.
+pub(super) fn version(file: &str) -> u64 {
     let digits = file.trim_start_matches('V').split("__").next();
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
