@@ -5,6 +5,7 @@
 
 mod body;
 pub mod json;
+pub mod kept;
 pub mod kinds;
 mod refusal;
 mod request;

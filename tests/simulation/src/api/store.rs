@@ -4,16 +4,15 @@
 //! generations, and when an object is gone; knows nothing of faults.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_crds::{DatabaseMigrationStatus, PortfolioAppStatus};
 use uuid::Uuid;
 
 use super::json::{number, set_metadata, text, without};
+pub use super::kept::Kept;
 use super::kinds::Resource;
 use super::refusal::Refusal;
 
@@ -43,36 +42,6 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}/{}", self.resource.kind, self.namespace, self.name)
-    }
-}
-
-/// A version of an object, written out once for all who read it.
-#[derive(Debug, Default)]
-pub struct Kept {
-    value: Value,
-    text: OnceLock<Bytes>,
-}
-
-impl Kept {
-    pub(super) fn new(value: Value) -> Arc<Self> {
-        Arc::new(Self {
-            value,
-            text: OnceLock::new(),
-        })
-    }
-
-    /// The object in JSON.
-    pub fn text(&self) -> &Bytes {
-        self.text
-            .get_or_init(|| Bytes::from(self.value.to_string()))
-    }
-}
-
-impl Deref for Kept {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
-        &self.value
     }
 }
 
@@ -307,7 +276,7 @@ impl Store {
         if terminating(&stored.object) {
             return Ok(stored.object.clone());
         }
-        let mut object = stored.object.value.clone();
+        let mut object = Value::clone(&stored.object);
         let applied = stored.applied.clone();
         set_metadata(&mut object, "deletionTimestamp", json!(seconds(now)));
         set_metadata(&mut object, "deletionGracePeriodSeconds", json!(0));
@@ -347,7 +316,7 @@ impl Store {
             self.living.remove(text(&stored.object, "/metadata/uid"));
         }
         let mut object = last
-            .or_else(|| before.as_ref().map(|stored| stored.object.value.clone()))
+            .or_else(|| before.as_ref().map(|stored| Value::clone(&stored.object)))
             .unwrap_or_default();
         set_metadata(
             &mut object,
