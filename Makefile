@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults seeds check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ steady-faults: tools servers build ## Faults that last, in their long forms, wit
 	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_BUS_AWAY_SECONDS=600 SIGNALBOX_SILENT_SECONDS=120 SIGNALBOX_REVOKED=all SIGNALBOX_STEADY_LONG=1 \
 		$(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
 	@SIGNALBOX_STEADY_LONG=1 $(CARGO) test --quiet --workspace --test main_job every_owned_field -- --nocapture
+
+seeds: ## Run 100,000 seeds of the simulation, optimised: make seeds COUNT=1000 FROM=1
+	@$(CARGO) run --quiet --release --package signalbox-simulation -- --from $(or $(FROM),1) --count $(or $(COUNT),100000)
 
 check: ## Compile everything, quickly
 	$(CARGO) check --workspace --all-targets

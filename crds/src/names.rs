@@ -35,6 +35,8 @@ pub const ANNOTATION_BASE: &str = "signalbox.dev/base";
 pub const ANNOTATION_TRIGGER: &str = "signalbox.dev/trigger";
 /// Annotation on a CR: RFC 3339 time of the trigger that last changed its spec.
 pub const ANNOTATION_TRIGGER_TIME: &str = "signalbox.dev/trigger-time";
+/// Annotation: ids of the triggers that were applied before it and are of the same time, as a JSON list.
+pub const ANNOTATION_TRIGGERS_BESIDE: &str = "signalbox.dev/triggers-beside";
 /// Annotation on a CR: a command of a person, `verb revision step id` (see docs/RUNBOOK.md).
 pub const ANNOTATION_COMMAND: &str = "signalbox.dev/command";
 /// Label on a child, annotation on a CR: the flight that fenced it against late writes of an earlier plan.

@@ -22,10 +22,9 @@ pub struct MemoryBus {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     inner: Mutex<Inner>,
-    changed: Notify,
+    changed: [(Stream, Notify); 6],
 }
 
 #[derive(Default)]
@@ -49,7 +48,30 @@ impl Inner {
     }
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        let all = [
+            Stream::Events,
+            Stream::Plans,
+            Stream::Outcomes,
+            Stream::Triggers,
+            Stream::Ledger,
+            Stream::Dead,
+        ];
+        Self {
+            inner: Mutex::default(),
+            changed: all.map(|stream| (stream, Notify::new())),
+        }
+    }
+}
+
 impl Shared {
+    /// Wakes whoever waits for messages of a stream.
+    fn tell(&self, stream: Stream) {
+        let of = self.changed.iter().filter(|(of, _)| *of == stream);
+        of.for_each(|(_, changed)| changed.notify_waiters());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves whole messages only.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,31 +88,39 @@ impl MemoryBus {
     /// Loses a stream, which is made anew at once: another `created`, sequences from 1.
     pub fn wipe(&self, stream: Stream) {
         self.shared.lock().queue(stream).wipe();
-        self.shared.changed.notify_waiters();
+        self.shared.tell(stream);
     }
 
     /// Takes a stream back to an earlier state: what came after `sequence` is gone.
     pub fn rewind(&self, stream: Stream, sequence: u64) {
         self.shared.lock().queue(stream).rewind(sequence);
-        self.shared.changed.notify_waiters();
+        self.shared.tell(stream);
     }
 
     /// Loses the messages of one subject.
     pub fn lose(&self, stream: Stream, subject: &str) {
         self.shared.lock().queue(stream).lose(subject);
-        self.shared.changed.notify_waiters();
+        self.shared.tell(stream);
     }
 
     /// While down, nothing is stored, delivered or acknowledged.
     pub fn set_down(&self, down: bool) {
         self.shared.lock().down = down;
-        self.shared.changed.notify_waiters();
+        for (_, changed) in &self.shared.changed {
+            changed.notify_waiters();
+        }
     }
 
     /// What a stream holds, in order of sequence.
     #[must_use]
     pub fn messages(&self, stream: Stream) -> Vec<Message> {
         self.shared.lock().queue(stream).messages(stream)
+    }
+
+    /// How many messages a stream holds.
+    #[must_use]
+    pub fn count(&self, stream: Stream) -> usize {
+        self.shared.lock().queue(stream).count()
     }
 
     /// The answers that were sent, in order.
@@ -108,9 +138,13 @@ impl MemoryBus {
         if stream.consumer().is_none() {
             return Err(BusError::Missing(format!("consumer of {}", stream.name())));
         }
+        let mut all = self.shared.changed.iter();
+        let Some((_, news)) = all.find(|(of, _)| *of == stream) else {
+            return Err(BusError::Missing(stream.name().to_owned()));
+        };
         let until = Instant::now() + wait;
         loop {
-            let changed = self.shared.changed.notified();
+            let changed = news.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let now = Instant::now();
@@ -162,14 +196,15 @@ impl MemoryBus {
 impl Bus for MemoryBus {
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<u64, PublishError>> {
         async move {
+            let stream = message.stream;
             let stored = {
                 let mut inner = self.shared.lock();
                 if inner.down {
                     return Err(PublishError::Unknown(message.subject, "down".to_owned()));
                 }
-                inner.queue(message.stream).store(message, Instant::now())
+                inner.queue(stream).store(message, Instant::now())
             };
-            self.shared.changed.notify_waiters();
+            self.shared.tell(stream);
             stored
         }
         .boxed()
@@ -228,7 +263,7 @@ impl MemoryAcker {
                 change(queue, self.sequence);
             }
         });
-        self.shared.changed.notify_waiters();
+        self.shared.tell(self.stream);
         std::future::ready(done).boxed()
     }
 }

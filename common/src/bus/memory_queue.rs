@@ -2,7 +2,7 @@
 //!
 //! Pure: time comes in. Knows the bounds of design section 3 as the real server does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -19,8 +19,12 @@ pub(super) struct Queue {
     incarnation: u64,
     last: u64,
     stored: BTreeMap<u64, Stored>,
+    /// Size of all bodies.
+    bytes: usize,
     /// Message ids of LEDGER with their sequence and the end of their window.
     ids: BTreeMap<String, (u64, Instant)>,
+    /// The ends of these windows, in order; of ids that may have another one by now.
+    ends: VecDeque<(Instant, String)>,
 }
 
 struct Stored {
@@ -37,7 +41,9 @@ impl Default for Queue {
             incarnation: 0,
             last: 0,
             stored: BTreeMap::new(),
+            bytes: 0,
             ids: BTreeMap::new(),
+            ends: VecDeque::new(),
         }
     }
 }
@@ -47,7 +53,7 @@ impl Queue {
         let stream = message.stream;
         check(&message)?;
         if let Some(id) = &message.msg_id {
-            self.ids.retain(|_, (_, end)| *end > now);
+            self.forget_ids(now);
             if let Some((sequence, _)) = self.ids.get(id) {
                 return Ok(*sequence);
             }
@@ -66,8 +72,11 @@ impl Queue {
         }
         self.last += 1;
         if let Some(id) = message.msg_id.clone() {
-            self.ids.insert(id, (self.last, now + LEDGER_DUPLICATES));
+            let end = now + LEDGER_DUPLICATES;
+            self.ends.push_back((end, id.clone()));
+            self.ids.insert(id, (self.last, end));
         }
+        self.bytes += message.body.len();
         self.stored.insert(
             self.last,
             Stored {
@@ -80,6 +89,22 @@ impl Queue {
         Ok(self.last)
     }
 
+    fn forget_ids(&mut self, now: Instant) {
+        while let Some((_, id)) = self.ends.pop_front_if(|(end, _)| *end <= now) {
+            if self.ids.get(&id).is_some_and(|(_, end)| *end <= now) {
+                self.ids.remove(&id);
+            }
+        }
+    }
+
+    /// Keeps what is wanted.
+    fn retain(&mut self, wanted: impl Fn(u64, &Message) -> bool) {
+        self.stored
+            .retain(|sequence, old| wanted(*sequence, &old.message));
+        let bodies = self.stored.values().map(|old| old.message.body.len());
+        self.bytes = bodies.sum();
+    }
+
     fn discard_old(&mut self, stream: Stream) {
         let limit = match stream {
             Stream::Ledger => LEDGER_BYTES,
@@ -87,11 +112,10 @@ impl Queue {
             Stream::Events | Stream::Plans | Stream::Outcomes | Stream::Triggers => return,
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut bytes: usize = self.stored.values().map(|old| old.message.body.len()).sum();
-        while bytes > limit
+        while self.bytes > limit
             && let Some((_, old)) = self.stored.pop_first()
         {
-            bytes -= old.message.body.len();
+            self.bytes -= old.message.body.len();
         }
     }
 
@@ -120,7 +144,9 @@ impl Queue {
     }
 
     pub(super) fn ack(&mut self, sequence: u64) {
-        self.stored.remove(&sequence);
+        if let Some(old) = self.stored.remove(&sequence) {
+            self.bytes -= old.message.body.len();
+        }
     }
 
     pub(super) fn set_due(&mut self, sequence: u64, due: Option<Instant>) {
@@ -138,14 +164,18 @@ impl Queue {
     }
 
     pub(super) fn rewind(&mut self, sequence: u64) {
-        self.stored.retain(|known, _| *known <= sequence);
+        self.retain(|known, _| known <= sequence);
         self.ids.retain(|_, (known, _)| *known <= sequence);
         self.last = self.last.min(sequence);
         self.incarnation += 1;
     }
 
     pub(super) fn lose(&mut self, subject: &str) {
-        self.stored.retain(|_, old| old.message.subject != subject);
+        self.retain(|_, message| message.subject != subject);
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.stored.len()
     }
 
     pub(super) const fn incarnation(&self) -> u64 {

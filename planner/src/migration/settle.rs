@@ -126,9 +126,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Deletes the Leases that nobody renews.
+    /// Deletes the Leases that nobody renews. One without a uid was never there, or is gone: what is told of it
+    /// is that its claim is over.
     pub(super) fn sweep_leases(&mut self) {
-        for lease in self.view.seen.leases.iter().filter(|lease| lease.ended) {
+        let is_there = |lease: &&StepLease| lease.ended && !lease.uid.is_empty();
+        for lease in self.view.seen.leases.iter().filter(is_there) {
             let claim = self
                 .view
                 .status

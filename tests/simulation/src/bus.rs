@@ -3,11 +3,13 @@
 //! Decides nothing about streams: that is the bus's own, which passes the contract suite of the real one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Arguments};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use serde_json::Value;
 use signalbox_common::bus::memory::MemoryBus;
 use signalbox_common::bus::{
     Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState,
@@ -16,7 +18,8 @@ use signalbox_common::part::Part;
 use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject::{Stream, parse_flight};
 
-use crate::net::{Doing, Net, Passage, Side, Verdict, role};
+use crate::net::{Doing, Net, Passage, Side, Verdict};
+use crate::oracle::records::Records;
 
 /// Most flights: objects with a message on one of the three streams.
 const BACKLOG: usize = 50;
@@ -26,24 +29,20 @@ pub struct SimulatedBus {
     /// The streams.
     pub memory: Arc<MemoryBus>,
     net: Arc<Net>,
-    /// What is on record, by flight and type.
-    recorded: Mutex<BTreeSet<(String, String)>>,
+    records: Arc<Records>,
     /// Flights whose Outcome was taken.
     ended: Mutex<BTreeSet<String>>,
-    /// Bytes that must never cross it.
-    secret: Vec<u8>,
 }
 
 impl SimulatedBus {
     /// An empty one.
     #[must_use]
-    pub fn new(net: Arc<Net>, secret: &str) -> Arc<Self> {
+    pub fn new(net: Arc<Net>, records: Arc<Records>) -> Arc<Self> {
         Arc::new(Self {
             memory: MemoryBus::new(),
             net,
-            recorded: Mutex::default(),
+            records,
             ended: Mutex::default(),
-            secret: secret.as_bytes().to_vec(),
         })
     }
 
@@ -56,27 +55,11 @@ impl SimulatedBus {
         })
     }
 
-    /// Whether an entry of a flight is on record.
+    /// Messages that somebody still has to take.
     #[must_use]
-    pub fn has_recorded(&self, flight: &str, entry: &str) -> bool {
-        let entry = (flight.to_owned(), format!("dev.signalbox.{entry}"));
-        let recorded = self.recorded.lock();
-        recorded
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&entry)
-    }
-
-    /// Messages on the three streams.
-    pub async fn backlog(&self) -> u64 {
-        let mut messages = 0;
-        for stream in Stream::FLIGHTS {
-            messages += self
-                .memory
-                .state(stream)
-                .await
-                .map_or(0, |state| state.messages);
-        }
-        messages
+    pub fn backlog(&self) -> usize {
+        let queues = Stream::FLIGHTS.into_iter().chain([Stream::Triggers]);
+        queues.map(|stream| self.memory.count(stream)).sum()
     }
 
     /// Flights whose Outcome no watcher has taken. The last message of a flight may lie a moment longer: its
@@ -95,12 +78,9 @@ impl SimulatedBus {
 
     /// Looks at a message before it is stored.
     fn inspect(&self, part: &Part, message: &Message) {
-        let secret = !self.secret.is_empty()
-            && message
-                .body
-                .windows(self.secret.len())
-                .any(|window| window == self.secret);
-        if secret {
+        let told = message.headers.values().map(String::as_bytes);
+        let mut told = told.chain([message.body.as_slice()]);
+        if told.any(|text| self.records.leaks(text)) {
             self.net.broken(format!(
                 "{} sends a secret on {}",
                 part.name(),
@@ -108,14 +88,10 @@ impl SimulatedBus {
             ));
         }
         if message.stream == Stream::Plans {
-            let id = message
-                .headers
-                .get(RECONCILE_ID)
-                .cloned()
-                .unwrap_or_default();
-            let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = message.headers.get(RECONCILE_ID);
+            let id = id.map(String::as_str).unwrap_or_default();
             for entry in ["event", "plan"] {
-                if !recorded.contains(&(id.clone(), format!("dev.signalbox.{entry}"))) {
+                if !self.records.has(id, entry) {
                     let subject = &message.subject;
                     self.net.broken(format!(
                         "a plan of flight {id} on {subject} before its {entry} is on record"
@@ -125,31 +101,28 @@ impl SimulatedBus {
         }
     }
 
-    /// Looks at the streams after a message was stored.
-    async fn stored(&self, message: &Message) {
-        if message.stream == Stream::Ledger {
-            let id = message
-                .headers
-                .get(RECONCILE_ID)
-                .cloned()
-                .unwrap_or_default();
-            let entry = message.headers.get("ce-type").cloned().unwrap_or_default();
-            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-            recorded.insert((id, entry));
-        } else if Stream::FLIGHTS.contains(&message.stream) {
-            let mut flights = BTreeSet::new();
-            for stream in Stream::FLIGHTS {
-                let subjects = self.memory.subjects(stream).await.unwrap_or_default();
-                let keys = subjects
-                    .into_keys()
-                    .filter_map(|subject| parse_flight(&subject));
-                flights.extend(keys);
+    /// Looks at the streams after a message was stored in one of the three.
+    fn count(&self) {
+        let counts = Stream::FLIGHTS.map(|stream| self.memory.count(stream));
+        for (stream, count) in Stream::FLIGHTS.into_iter().zip(counts) {
+            if count > BACKLOG {
+                self.net
+                    .broken(format!("{count} messages on {}", stream.name()));
             }
-            if flights.len() > BACKLOG {
-                let flights = self.open_flights();
-                if flights > BACKLOG {
-                    self.net.broken(format!("{flights} flights"));
-                }
+        }
+        if counts.iter().sum::<usize>() <= BACKLOG {
+            return;
+        }
+        let messages = Stream::FLIGHTS
+            .into_iter()
+            .flat_map(|stream| self.memory.messages(stream));
+        let objects: BTreeSet<_> = messages
+            .filter_map(|message| parse_flight(&message.subject))
+            .collect();
+        if objects.len() > BACKLOG {
+            let flights = self.open_flights();
+            if flights > BACKLOG {
+                self.net.broken(format!("{flights} flights"));
             }
         }
     }
@@ -162,13 +135,12 @@ struct Line {
 }
 
 impl Line {
-    async fn enter(&self, what: String, effect: bool) -> Result<Passage, BusError> {
-        match self
-            .bus
-            .net
-            .enter(&self.part, Doing::of_bus(what, effect))
-            .await
-        {
+    fn doing(&self, effect: bool, what: Arguments<'_>) -> Doing {
+        self.bus.net.doing(Side::Bus, effect, what)
+    }
+
+    async fn enter(&self, doing: Doing) -> Result<Passage, BusError> {
+        match self.bus.net.enter(&self.part, doing).await {
             Verdict::Pass(passage) => Ok(passage),
             Verdict::Refuse(_) | Verdict::Reset => Err(unreachable()),
         }
@@ -181,21 +153,31 @@ impl Line {
 
     async fn send(&self, message: Message) -> Result<u64, PublishError> {
         self.bus.inspect(&self.part, &message);
-        let subject = message.subject.clone();
+        let (stream, subject) = (message.stream, message.subject.clone());
         let unknown = |error: BusError| PublishError::Unknown(subject.clone(), error.to_string());
-        let passage = self
-            .enter(format!("publish {subject}"), true)
-            .await
-            .map_err(unknown)?;
-        let stored = self.bus.memory.publish(message.clone()).await;
+        let doing = self.doing(true, format_args!("publish {subject}"));
+        let passage = self.enter(doing).await.map_err(unknown)?;
+        // What a flight came to is what one looks for in a trace.
+        let came_to = self.bus.net.told(format_args!("{}", CameTo(&message)));
+        let entry = (stream == Stream::Ledger).then(|| Message {
+            body: Vec::new(),
+            ..message.clone()
+        });
+        let stored = self.bus.memory.publish(message).await;
         if stored.is_ok() {
-            self.bus.stored(&message).await;
+            match entry {
+                Some(entry) => self.bus.records.note(&entry),
+                None => self.bus.count(),
+            }
         }
-        let result = match &stored {
-            Ok(sequence) => format!("stored {sequence}"),
-            Err(error) => error.to_string(),
+        let told = match &stored {
+            Ok(sequence) => self
+                .bus
+                .net
+                .told(format_args!("stored {sequence}{came_to}")),
+            Err(error) => self.bus.net.told(format_args!("{error}")),
         };
-        self.leave(passage, &result).await.map_err(unknown)?;
+        self.leave(passage, &told).await.map_err(unknown)?;
         stored
     }
 
@@ -205,15 +187,14 @@ impl Line {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Delivery>, BusError> {
-        let passage = self
-            .enter(format!("fetch {}", stream.name()), false)
-            .await?;
+        let doing = self.doing(false, format_args!("fetch {}", stream.name()));
+        let passage = self.enter(doing).await?;
         let mut taken = self.bus.memory.fetch(stream, max, wait).await?;
         let (lost, reorder) = self.bus.net.fetch_fault();
         for delivery in &taken {
             let (name, delivered) = (self.part.name(), delivery.delivered);
             let lost = if lost { " (lost)" } else { "" };
-            self.bus.net.note(&format!(
+            self.bus.net.note(format_args!(
                 "{name} takes {} delivery {delivered}{lost}",
                 delivery.subject
             ));
@@ -224,6 +205,12 @@ impl Line {
         }
         if reorder {
             self.bus.net.chance(|random| random.shuffle(&mut taken));
+        }
+        if stream == Stream::Plans {
+            for plan in &taken {
+                let records = &self.bus.records;
+                records.taken(self.part.name(), &plan.subject, &plan.body);
+            }
         }
         if stream == Stream::Outcomes {
             let mut ended = self
@@ -256,10 +243,25 @@ impl Line {
         what: &str,
         read: impl Future<Output = Result<T, BusError>>,
     ) -> Result<T, BusError> {
-        let passage = self.enter(what.to_owned(), false).await?;
+        let doing = self.doing(false, format_args!("{what}"));
+        let passage = self.enter(doing).await?;
         let read = read.await;
         self.leave(passage, "").await?;
         read
+    }
+}
+
+/// The result of an Outcome; nothing of any other message.
+struct CameTo<'a>(&'a Message);
+
+impl fmt::Display for CameTo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.stream != Stream::Outcomes {
+            return Ok(());
+        }
+        let body: Value = serde_json::from_slice(&self.0.body).unwrap_or_default();
+        let result = body.get("result").unwrap_or(&Value::Null);
+        write!(f, " {result}")
     }
 }
 
@@ -291,6 +293,10 @@ impl Bus for Line {
     }
 
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>> {
+        if self.bus.records.leaks(&body) {
+            let who = self.part.name();
+            self.bus.net.broken(format!("{who} answers with a secret"));
+        }
         self.look("answer", self.bus.memory.answer(subject, body))
             .boxed()
     }
@@ -310,10 +316,10 @@ impl OwnAcker {
         effect: bool,
         done: impl Future<Output = Result<(), BusError>>,
     ) -> Result<(), BusError> {
-        let passage = self
+        let doing = self
             .line
-            .enter(format!("{what} {}", self.subject), effect)
-            .await?;
+            .doing(effect, format_args!("{what} {}", self.subject));
+        let passage = self.line.enter(doing).await?;
         let done = done.await;
         self.line.leave(passage, "").await?;
         done
@@ -344,10 +350,4 @@ impl Acker for OwnAcker {
         }
         .boxed()
     }
-}
-
-/// The role of a part, for messages.
-#[must_use]
-pub fn role_of(part: &Part) -> &str {
-    role(part.name())
 }

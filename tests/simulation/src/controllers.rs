@@ -2,27 +2,49 @@
 //!
 //! A small actor on the model, with delays by chance. Decides nothing about Signalbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::Server;
 use crate::api::json::{number, text};
-use crate::api::store::Place;
+use crate::api::store::{Deed, Place};
 use crate::api::write::{Sub, Verb};
+use crate::api::{ANY, Server};
 use crate::net::Net;
 
 /// Pods of an image with this in its name never become ready.
 pub const BAD: &str = "bad";
 
+/// The pods of a Deployment, as its status tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pods {
+    generation: i64,
+    wanted: i64,
+    ready: i64,
+}
+
+impl Pods {
+    fn status(self) -> Value {
+        let Self {
+            generation,
+            wanted,
+            ready,
+        } = self;
+        json!({ "status": {
+            "observedGeneration": generation, "replicas": wanted, "updatedReplicas": wanted,
+            "readyReplicas": ready, "availableReplicas": ready,
+        } })
+    }
+}
+
 /// What is due.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
     /// A Deployment's status.
-    Status(Value),
+    Status(Pods),
     /// An orphan's deletion.
     Collect,
 }
@@ -30,27 +52,31 @@ enum Duty {
 /// Works until it is aborted.
 pub async fn run(server: Arc<Server>, net: Arc<Net>) {
     let mut due: BTreeMap<Place, (Instant, Duty)> = BTreeMap::new();
+    let mut seen = 0;
     loop {
-        let (seen, open) = duties(&server);
-        due.retain(|place, (_, duty)| open.iter().any(|(of, is)| of == place && is == duty));
-        for (place, duty) in open {
-            let now = Instant::now();
-            due.entry(place).or_insert_with(|| {
-                let millis = net.chance(|random| match duty {
-                    Duty::Status(_) => random.between(20, 1500),
-                    Duty::Collect => random.between(5, 300),
-                });
-                (now + Duration::from_millis(millis), duty)
+        for (place, duty) in news(&server, &mut seen) {
+            if due.get(&place).map(|(_, known)| known) == duty.as_ref() {
+                continue;
+            }
+            due.remove(&place);
+            let Some(duty) = duty else { continue };
+            let millis = net.chance(|random| match duty {
+                Duty::Status(_) => random.between(20, 1500),
+                Duty::Collect => random.between(5, 300),
             });
+            due.insert(
+                place,
+                (Instant::now() + Duration::from_millis(millis), duty),
+            );
         }
         let first = due.values().map(|(at, _)| *at).min();
         let Some(first) = first else {
-            server.changed(seen).await;
+            server.changed(ANY, seen).await;
             continue;
         };
         tokio::select! {
             biased;
-            () = server.changed(seen) => {}
+            () = server.changed(ANY, seen) => {}
             () = sleep_until(first) => {
                 let now = Instant::now();
                 let ready: Vec<Place> =
@@ -67,32 +93,57 @@ pub async fn run(server: Arc<Server>, net: Arc<Net>) {
 
 fn act(server: &Server, net: &Net, place: &Place, duty: &Duty) {
     let (verb, sub, body) = match duty {
-        Duty::Status(status) => (Verb::Merge, Sub::Status, json!({ "status": status })),
+        Duty::Status(status) => (Verb::Merge, Sub::Status, status.status()),
         Duty::Collect => (Verb::Delete, Sub::Whole, Value::Null),
     };
     let done = server.write("controllers", verb, place, sub, &body, net.now());
-    let result = done.map_or_else(|refusal| refusal.code.to_string(), |_| "ok".to_owned());
-    net.note(&format!("controllers {verb:?} {place} -> {result}"));
+    let code = done.err().map_or(200, |refusal| refusal.code);
+    net.note(format_args!("controllers {verb:?} {place} -> {code}"));
 }
 
-/// The version that was looked at, and what is to be done.
-fn duties(server: &Server) -> (u64, Vec<(Place, Duty)>) {
+/// What changed since `seen`, each with what is to be done about it now; everything after an object is gone,
+/// for it may have owned any other.
+fn news(server: &Server, seen: &mut u64) -> Vec<(Place, Option<Duty>)> {
     let store = server.store();
-    let mut duties = Vec::new();
-    for (place, object) in store.everything() {
+    let changes = store.since(*seen);
+    let is_all = *seen < store.compacted()
+        || changes
+            .iter()
+            .any(|change| change.deed == Deed::Deleted && change.place.resource.kind != "Lease");
+    *seen = store.version();
+    let duty = |object: &Value, place: &Place| {
         if store.is_orphan(object) {
-            duties.push((place.clone(), Duty::Collect));
-        } else if place.resource.kind == "Deployment"
-            && let Some(status) = next_status(object)
-        {
-            duties.push((place.clone(), Duty::Status(status)));
+            return Some(Duty::Collect);
         }
+        let is_deployment = place.resource.kind == "Deployment";
+        is_deployment
+            .then(|| next_status(object))
+            .flatten()
+            .map(Duty::Status)
+    };
+    if is_all {
+        let all = store.everything();
+        let mut all: BTreeMap<Place, Option<Duty>> = all
+            .map(|(place, object)| (place.clone(), duty(object, place)))
+            .collect();
+        for change in changes {
+            all.entry(change.place.clone()).or_default();
+        }
+        return all.into_iter().collect();
     }
-    (store.version(), duties)
+    let places: BTreeSet<&Place> = changes.iter().map(|change| &change.place).collect();
+    let of = |place: &Place| {
+        let object = store.get(place)?;
+        duty(&object, place)
+    };
+    places
+        .into_iter()
+        .map(|place| (place.clone(), of(place)))
+        .collect()
 }
 
 /// The next status of a Deployment: first its pods are there, then they are ready.
-fn next_status(deployment: &Value) -> Option<Value> {
+fn next_status(deployment: &Value) -> Option<Pods> {
     let wanted = number(deployment, "/spec/replicas").unwrap_or(1);
     let status = |field: &str| number(deployment, &format!("/status/{field}")).unwrap_or(0);
     let generation = number(deployment, "/metadata/generation").unwrap_or(0);
@@ -103,14 +154,13 @@ fn next_status(deployment: &Value) -> Option<Value> {
     } else {
         status("readyReplicas").min(able)
     };
-    let now = json!({
-        "observedGeneration": status("observedGeneration"), "replicas": status("replicas"),
-        "updatedReplicas": status("updatedReplicas"), "readyReplicas": status("readyReplicas"),
-        "availableReplicas": status("availableReplicas"),
-    });
-    let next = json!({
-        "observedGeneration": generation, "replicas": wanted, "updatedReplicas": wanted,
-        "readyReplicas": ready, "availableReplicas": ready,
-    });
-    (now != next).then_some(next)
+    let next = Pods {
+        generation,
+        wanted,
+        ready,
+    };
+    let now = ["replicas", "updatedReplicas"].map(status) == [wanted; 2]
+        && ["readyReplicas", "availableReplicas"].map(status) == [ready; 2]
+        && status("observedGeneration") == generation;
+    (!now).then_some(next)
 }

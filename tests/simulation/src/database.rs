@@ -15,39 +15,34 @@ use signalbox_executor::sql::{AppliedFile, Database, Job, SqlError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Server;
-use crate::api::json::text;
-use crate::api::store::Place;
-use crate::bus::SimulatedBus;
-use crate::net::{Doing, Net, Verdict};
+use crate::net::{Net, Passage, Side, Verdict};
+use crate::oracle::Oracle;
 
-/// A schema's history, by the migration's namespace and name.
-type Histories = BTreeMap<(String, String), BTreeMap<String, String>>;
+/// Namespace and name of a migration: there is one history for each.
+type Schema = (String, String);
 
 /// The database of a simulation.
 pub struct SimulatedDatabase {
     net: Arc<Net>,
-    server: Arc<Server>,
-    bus: Arc<SimulatedBus>,
+    oracle: Arc<Oracle>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Digest of each applied file.
-    histories: Histories,
+    histories: BTreeMap<Schema, BTreeMap<String, String>>,
     /// Who holds the lock of a history.
-    locks: BTreeMap<(String, String), String>,
+    locks: BTreeMap<Schema, String>,
 }
 
 impl SimulatedDatabase {
     /// An empty one.
     #[must_use]
-    pub fn new(net: Arc<Net>, server: Arc<Server>, bus: Arc<SimulatedBus>) -> Arc<Self> {
+    pub fn new(net: Arc<Net>, oracle: Arc<Oracle>) -> Arc<Self> {
         Arc::new(Self {
             net,
-            server,
-            bus,
+            oracle,
             state: Mutex::default(),
         })
     }
@@ -77,36 +72,16 @@ impl SimulatedDatabase {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What must be true when a file is committed.
-    fn inspect(&self, part: &Part, job: &Job, at: &(String, String)) {
+    /// Commits a file's row with its statements.
+    fn commit(&self, part: &Part, job: &Job, at: Schema) {
         let (who, file) = (part.name(), &job.file);
-        if !self
-            .bus
-            .has_recorded(&job.author.reconcile_id.to_string(), "start")
-        {
-            self.net.broken(format!(
-                "{who} commits {file} before its start is on record"
-            ));
-        }
-        let later = |known: &&String| *known > file;
-        if let Some(known) = self
-            .lock()
-            .histories
-            .get(at)
-            .and_then(|all| all.keys().find(later))
-        {
+        self.oracle.commits(who, job, &self.applied(&at.0, &at.1));
+        let mut state = self.lock();
+        let history = state.histories.entry(at).or_default();
+        if history.insert(file.clone(), job.sha256.clone()).is_some() {
+            drop(state);
             self.net
-                .broken(format!("{who} commits {file} after {known}"));
-        }
-        let migration = Place::of("DatabaseMigration", &at.0, &at.1)
-            .and_then(|place| self.server.store().get(&place));
-        let released = migration
-            .as_deref()
-            .map_or("", |live| text(live, "/spec/release/phase"));
-        if file.contains("contract") && released != "Contract" {
-            self.net.broken(format!(
-                "{who} commits {file} while {released:?} is released"
-            ));
+                .broken(format!("{who} commits {file} a second time"));
         }
     }
 }
@@ -118,7 +93,7 @@ struct Line {
 }
 
 /// A session's lock; it ends with the session, however that ends.
-struct Lock<'a>(&'a SimulatedDatabase, (String, String));
+struct Lock<'a>(&'a SimulatedDatabase, Schema);
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
@@ -126,16 +101,39 @@ impl Drop for Lock<'_> {
     }
 }
 
+/// A transaction that is about to be committed.
+struct Open<'a> {
+    at: Schema,
+    took: Duration,
+    passage: Passage,
+    fault: Option<u64>,
+    _lock: Lock<'a>,
+}
+
+/// How far an attempt came before its commit.
+enum Ready<'a> {
+    Found,
+    Open(Open<'a>),
+}
+
 impl Line {
-    async fn attempt(&self, job: &Job) -> Result<AppliedFile, SqlError> {
-        let (database, net) = (&self.database, &self.database.net);
-        let at = (job.author.namespace.clone(), job.author.name.clone());
-        let pass = |verdict: Verdict| match verdict {
+    async fn pass(&self, doing: crate::net::Doing) -> Result<Passage, SqlError> {
+        match self.database.net.enter(&self.part, doing).await {
             Verdict::Pass(passage) => Ok(passage),
             Verdict::Refuse(_) | Verdict::Reset => Err(SqlError::LockLost),
-        };
-        let connect = Doing::of_database(format!("connect for {}", job.file), false);
-        let passage = pass(net.enter(&self.part, connect).await)?;
+        }
+    }
+
+    /// Everything before the commit: until then nothing is done, and a cancelled file leaves nothing behind.
+    async fn prepare(&self, job: &Job) -> Result<Ready<'_>, SqlError> {
+        let (database, net) = (&*self.database, &self.database.net);
+        let at = (job.author.namespace.clone(), job.author.name.clone());
+        let connect = net.doing(
+            Side::Database,
+            false,
+            format_args!("connect for {}", job.file),
+        );
+        let passage = self.pass(connect).await?;
         net.leave(&self.part, passage, "")
             .await
             .map_err(|_lost| SqlError::LockLost)?;
@@ -147,55 +145,64 @@ impl Line {
             .lock()
             .locks
             .insert(at.clone(), self.part.name().to_owned());
-        let _lock = Lock(database, at.clone());
+        let lock = Lock(database, at.clone());
         let known = {
             let state = database.lock();
-            state
-                .histories
-                .get(&at)
-                .and_then(|all| all.get(&job.file))
-                .cloned()
+            let history = state.histories.get(&at);
+            history.and_then(|all| all.get(&job.file)).cloned()
         };
         if let Some(sha256) = known {
-            let took = Duration::ZERO;
             if sha256 != job.sha256 {
-                net.broken(format!(
-                    "{} finds {} with other content",
-                    self.part.name(),
-                    job.file
-                ));
+                let who = self.part.name();
+                net.broken(format!("{who} finds {} with other content", job.file));
             }
-            return Ok(AppliedFile {
-                found_done: true,
-                took,
-            });
+            return Ok(Ready::Found);
         }
         let took = Duration::from_millis(net.chance(|random| random.between(5, 900)));
         sleep(took).await;
-        let commit = Doing::of_database(format!("commit {}", job.file), true);
-        let passage = pass(net.enter(&self.part, commit).await)?;
-        database.inspect(&self.part, job, &at);
-        let row = (job.file.clone(), job.sha256.clone());
-        let twice = database
-            .lock()
-            .histories
-            .entry(at)
-            .or_default()
-            .insert(row.0, row.1);
-        if twice.is_some() {
-            net.broken(format!(
-                "{} commits {} a second time",
-                self.part.name(),
-                job.file
-            ));
+        let fault = net.sql_fault();
+        if fault == Some(0) {
+            return Err(SqlError::LockHeld {
+                holder: "somebody else's session".to_owned(),
+            });
         }
-        // Without an answer the history is asked, in the end with success.
-        if net.leave(&self.part, passage, "committed").await.is_err() {
+        let commit = net.doing(Side::Database, true, format_args!("commit {}", job.file));
+        let passage = self.pass(commit).await?;
+        Ok(Ready::Open(Open {
+            at,
+            took,
+            passage,
+            fault,
+            _lock: lock,
+        }))
+    }
+
+    /// The commit: nobody cancels it; without an answer the history is asked, as a rule with success.
+    async fn finish(&self, job: &Job, open: Open<'_>) -> Result<AppliedFile, SqlError> {
+        let file = job.file.clone();
+        if open.fault == Some(1) {
+            return Err(SqlError::NotCommitted { file });
+        }
+        // The server ends before the commit, or right behind it, and can't be asked for long.
+        let is_unknown = open.fault == Some(2);
+        let happens = !is_unknown || self.database.net.chance(|random| random.in_thousand(500));
+        if happens {
+            self.database.commit(&self.part, job, open.at);
+        }
+        let left = self
+            .database
+            .net
+            .leave(&self.part, open.passage, "committed");
+        if left.await.is_err() {
             sleep(Duration::from_secs(1)).await;
+        }
+        if is_unknown {
+            let reason = "the server is away".to_owned();
+            return Err(SqlError::Unknown { file, reason });
         }
         Ok(AppliedFile {
             found_done: false,
-            took,
+            took: open.took,
         })
     }
 }
@@ -207,10 +214,17 @@ impl Database for Line {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<AppliedFile, SqlError>> {
         async move {
-            tokio::select! {
+            let ready = tokio::select! {
                 biased;
-                applied = self.attempt(job) => applied,
-                () = cancel.cancelled() => Err(SqlError::Cancelled),
+                ready = self.prepare(job) => ready?,
+                () = cancel.cancelled() => return Err(SqlError::Cancelled),
+            };
+            match ready {
+                Ready::Open(open) => self.finish(job, open).await,
+                Ready::Found => Ok(AppliedFile {
+                    found_done: true,
+                    took: Duration::ZERO,
+                }),
             }
         }
         .boxed()

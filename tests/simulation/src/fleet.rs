@@ -60,7 +60,7 @@ impl Fleet {
             tokio::time::Instant::now(),
             self.seed ^ (self.started << 32),
         );
-        self.net.note(&format!("start {name}"));
+        self.net.note(format_args!("start {name}"));
         let common = CommonArgs {
             instance: if anew { name } else { slot.to_owned() },
             cluster: "sim".to_owned(),
@@ -100,7 +100,7 @@ impl Fleet {
                     ran.map_err(|error| error.to_string())
                 }
             };
-            net.note(&format!("{} ended: {ended:?}", own.name()));
+            net.note(format_args!("{} ended: {ended:?}", own.name()));
             // Nobody listens at the end of a run.
             let _ = died.send(own.name().to_owned());
         });

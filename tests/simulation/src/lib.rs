@@ -14,7 +14,8 @@ pub mod options;
 pub mod oracle;
 pub mod random;
 pub mod run;
+pub mod trigger;
 pub mod user;
 
 pub use options::Options;
-pub use run::{Report, run};
+pub use run::{Report, run, trace};

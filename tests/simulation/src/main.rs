@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use signalbox_simulation::{Options, run};
+use signalbox_simulation::{Options, run, trace};
 
 /// Runs seeds of the simulation.
 #[derive(Parser)]
@@ -36,13 +36,13 @@ fn main() -> ExitCode {
 
 fn one(seed: u64) -> ExitCode {
     let options = Options::of(seed);
-    let report = run(&options, None);
+    let report = trace(&options);
     println!("{options:#?}\n{}", report.trace);
     println!(
         "settled in {:?}; broken: {:#?}",
         report.settled_in, report.broken
     );
-    let again = run(&options, None);
+    let again = trace(&options);
     let lines = report.trace.lines().zip(again.trace.lines());
     let differs = lines
         .enumerate()

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::Server;
+use crate::api::json::text;
 use crate::api::store::Place;
 use crate::bus::SimulatedBus;
 use crate::controllers;
@@ -22,10 +23,14 @@ use crate::fleet::Fleet;
 use crate::net::{Net, Point, Rates, Stage};
 use crate::options::{Act, Options};
 use crate::oracle::Oracle;
-use crate::user::{self, PASSWORD};
+use crate::oracle::records::Records;
+use crate::trigger;
+use crate::user::{self, Wish};
 
 /// Everything stays as it must be for so long before it counts: longer than a restart and a takeover.
 const STEADY: Duration = Duration::from_secs(10);
+/// How often a person looks after what waits for one.
+const HELP: Duration = Duration::from_secs(30);
 /// What the wall clocks show at the start.
 const EPOCH_SECONDS: i64 = 1_800_000_000;
 
@@ -34,9 +39,9 @@ const EPOCH_SECONDS: i64 = 1_800_000_000;
 pub struct Report {
     /// Invariants that were broken, and what was missing in the end.
     pub broken: Vec<String>,
-    /// Everything that happened.
+    /// Everything that happened, if it was asked for.
     pub trace: String,
-    /// The crash points.
+    /// The crash points, if they were asked for.
     pub points: Vec<Point>,
     /// Creations and deletions of each child.
     pub counts: BTreeMap<String, (u64, u64)>,
@@ -46,9 +51,19 @@ pub struct Report {
     pub settled_in: Duration,
 }
 
-/// Runs what a seed means.
+/// Runs what a seed means, without a trace.
 #[must_use]
 pub fn run(options: &Options, plan: Option<(u64, Stage)>) -> Report {
+    start(options, plan, false)
+}
+
+/// The very same run, with its trace and its crash points.
+#[must_use]
+pub fn trace(options: &Options) -> Report {
+    start(options, None, true)
+}
+
+fn start(options: &Options, plan: Option<(u64, Stage)>, tells: bool) -> Report {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -56,7 +71,8 @@ pub fn run(options: &Options, plan: Option<(u64, Stage)>) -> Report {
     match runtime {
         Ok(runtime) => {
             // Within the runtime: outside of it the clock is the real one.
-            let report = runtime.block_on(async { World::new(options, plan).run(options).await });
+            let report =
+                runtime.block_on(async { World::new(options, plan, tells).run(options).await });
             runtime.shutdown_background();
             report
         }
@@ -85,18 +101,19 @@ struct World {
 }
 
 impl World {
-    fn new(options: &Options, plan: Option<(u64, Stage)>) -> Self {
+    fn new(options: &Options, plan: Option<(u64, Stage)>, tells: bool) -> Self {
         let (died, ears) = mpsc::unbounded_channel();
         let epoch = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
-        let net = Net::new(options.seed, epoch, died.clone());
+        let net = Net::new(options.seed, epoch, died.clone(), tells);
         net.set_rates(options.rates.clone());
         if let Some((index, stage)) = plan {
             net.plan(index, stage);
         }
         let server = Server::new(options.seed);
-        let oracle = Oracle::watch(&server, &net);
-        let bus = SimulatedBus::new(net.clone(), PASSWORD);
-        let database = SimulatedDatabase::new(net.clone(), server.clone(), bus.clone());
+        let records = Records::new(user::secrets());
+        let oracle = Oracle::watch(&server, &net, &records);
+        let bus = SimulatedBus::new(net.clone(), records);
+        let database = SimulatedDatabase::new(net.clone(), oracle.clone());
         let fleet = Fleet::new(
             server.clone(),
             bus.clone(),
@@ -132,9 +149,10 @@ impl World {
         let end = calm + Duration::from_millis(options.patience);
         let mut since: Option<(Duration, u64)> = None;
         let mut settled_in = Duration::ZERO;
+        let mut helped = calm;
         let missing = loop {
             let now = self.net.began().elapsed();
-            let mut missing = self.missing().await;
+            let mut missing = self.missing();
             let writes = self.oracle.writes();
             since = match since {
                 Some((since, before)) if missing.is_empty() && before == writes => {
@@ -155,6 +173,10 @@ impl World {
                 }
                 break missing;
             }
+            if now >= helped + HELP {
+                helped = now;
+                self.help(now);
+            }
             self.until(now + Duration::from_millis(500)).await;
         };
         rest.abort();
@@ -164,6 +186,7 @@ impl World {
                 .into_iter()
                 .map(|what| format!("in the end: {what}")),
         );
+        broken.extend(self.oracle.false_answers(&self.bus.memory.answers()));
         let store = self.server.store();
         let state = store
             .everything()
@@ -178,19 +201,30 @@ impl World {
         }
     }
 
-    async fn missing(&self) -> Vec<String> {
-        let mut missing = self.oracle.missing(&self.server);
-        for (place, files) in user::files(&self.server) {
-            let applied = self.database.applied(&place.namespace, &place.name);
-            if applied != files {
-                missing.push(format!("{place} has {applied:?} of {files:?}"));
-            }
-        }
-        let backlog = self.bus.backlog().await;
+    fn missing(&self) -> Vec<String> {
+        let mut missing = self.oracle.missing(&self.server, &self.database);
+        let backlog = self.bus.backlog();
         if backlog > 0 {
             missing.push(format!("{backlog} messages under way"));
         }
         missing
+    }
+
+    /// A person looks after the migrations that wait for one.
+    fn help(&mut self, now: Duration) {
+        let waiting: Vec<String> = {
+            let store = self.server.store();
+            let of_kind = store.everything().filter(|(place, object)| {
+                place.resource.kind == "DatabaseMigration"
+                    && matches!(text(object, "/status/phase"), "Ambiguous" | "Failed")
+            });
+            let apps = of_kind.map(|(_, object)| text(object, "/spec/app").to_owned());
+            apps.collect()
+        };
+        for app in waiting {
+            let retry = format!("retry {}", now.as_secs());
+            self.later(now, Act::User(app, Wish::Command(retry)));
+        }
     }
 
     fn later(&mut self, at: Duration, act: Act) {
@@ -238,14 +272,25 @@ impl World {
 
     async fn act(&mut self, act: Act, now: Duration) {
         if !matches!(act, Act::Start(_)) {
-            self.net.note(&format!("act {act:?}"));
+            self.net.note(format_args!("act {act:?}"));
         }
         let after = |long: u64| now + Duration::from_millis(long);
         match act {
             Act::User(app, wish) => {
                 if let Err(refusal) = user::act(&self.server, &app, &wish, self.net.now()) {
-                    self.net.note(&format!("user refused: {}", refusal.message));
+                    self.net
+                        .note(format_args!("user refused: {}", refusal.message));
                 }
+            }
+            Act::Trigger(app, ask) => {
+                use signalbox_common::bus::Bus as _;
+                let epoch = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
+                // A refusal is its sender's problem.
+                let _ = self
+                    .bus
+                    .memory
+                    .publish(trigger::message(&app, &ask, epoch))
+                    .await;
             }
             Act::Kill(slot) => {
                 if let Some(part) = self.fleet.part(&slot).filter(|part| !part.is_dead()) {
@@ -321,7 +366,7 @@ impl World {
 
     /// The faults end.
     fn calm(&mut self) {
-        self.net.note("calm");
+        self.net.note(format_args!("calm"));
         self.net.set_rates(Rates {
             delay: 5,
             ..Rates::default()

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
+use signalbox_crds::names::ANNOTATION_COMMAND;
 use signalbox_crds::{DatabaseMigrationSpec, PortfolioAppSpec};
 
 use crate::api::json::text;
@@ -18,13 +19,37 @@ pub const NAMESPACE: &str = "team";
 /// The password in every connection URL; it must never cross the bus.
 pub const PASSWORD: &str = "correct-horse-battery-staple";
 
+/// What stands in the Secret of a migration.
+fn url() -> ByteString {
+    ByteString(format!("postgres://u:{PASSWORD}@db:5432/app").into_bytes())
+}
+
+/// What must stand nowhere else: the password, and the same as it stands in a Secret.
+#[must_use]
+pub fn secrets() -> Vec<String> {
+    let encoded = |bytes: ByteString| {
+        let encoded = serde_json::to_value(bytes).ok();
+        encoded.and_then(|text| text.as_str().map(str::to_owned))
+    };
+    let mut secrets = vec![PASSWORD.to_owned()];
+    secrets.extend(encoded(url()));
+    secrets.extend(encoded(ByteString(PASSWORD.as_bytes().to_vec())));
+    secrets
+}
+
 /// What a person does to an app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// A new app, with these fields beside the usual ones.
     Create(Value),
     /// A migration for it, with a database, and these files; `contract` in a name is its phase.
-    Migrate(Vec<&'static str>),
+    Migrate(Vec<String>),
+    /// Whether its contract files run by themselves.
+    Contract(bool),
+    /// The end of its migration.
+    DropMigration,
+    /// A command to its migration.
+    Command(String),
     /// A change of the spec.
     Change(Value),
     /// An annotation.
@@ -57,9 +82,20 @@ pub fn act(server: &Server, app: &str, wish: &Wish, now: Timestamp) -> Result<()
             .write("user", verb, place, Sub::Whole, body, now)
             .map(|_| ())
     };
+    let schema = Place::of("DatabaseMigration", NAMESPACE, &schema_of(app));
     match wish {
         Wish::Create(fields) => write(Verb::Post, &place, &json!({ "spec": spec(fields) })),
         Wish::Migrate(files) => migrate(server, app, files, now),
+        Wish::Contract(by_itself) => {
+            let policy = if *by_itself { "Auto" } else { "Manual" };
+            let body = json!({ "spec": { "contract": policy } });
+            write(Verb::Merge, &schema.ok_or_else(unknown)?, &body)
+        }
+        Wish::DropMigration => write(Verb::Delete, &schema.ok_or_else(unknown)?, &Value::Null),
+        Wish::Command(command) => {
+            let body = json!({ "metadata": { "annotations": { ANNOTATION_COMMAND: command } } });
+            write(Verb::Merge, &schema.ok_or_else(unknown)?, &body)
+        }
         Wish::Change(fields) => write(Verb::Merge, &place, &json!({ "spec": fields })),
         Wish::Annotate(name, value) => {
             let body = json!({ "metadata": { "annotations": { *name: value } } });
@@ -92,10 +128,14 @@ pub fn act(server: &Server, app: &str, wish: &Wish, now: Timestamp) -> Result<()
     }
 }
 
+fn schema_of(app: &str) -> String {
+    format!("{app}-schema")
+}
+
 /// A Secret with a URL and a migration of the app, or other files of the one that is there.
-fn migrate(server: &Server, app: &str, files: &[&str], now: Timestamp) -> Result<(), Refusal> {
+fn migrate(server: &Server, app: &str, files: &[String], now: Timestamp) -> Result<(), Refusal> {
     let unknown = || Refusal::new(404, "no such kind");
-    let name = format!("{app}-schema");
+    let name = schema_of(app);
     let place = Place::of("DatabaseMigration", NAMESPACE, &name).ok_or_else(unknown)?;
     let secret = Place::of("Secret", NAMESPACE, &name).ok_or_else(unknown)?;
     let files: Vec<Value> = files
@@ -117,8 +157,9 @@ fn migrate(server: &Server, app: &str, files: &[&str], now: Timestamp) -> Result
     if server.store().get(&place).is_some() {
         return write(Verb::Merge, &place, &json!({ "spec": { "files": files } }));
     }
-    let url = ByteString(format!("postgres://u:{PASSWORD}@db:5432/app").into_bytes());
-    write(Verb::Post, &secret, &json!({ "data": { "url": url } }))?;
+    if server.store().get(&secret).is_none() {
+        write(Verb::Post, &secret, &json!({ "data": { "url": url() } }))?;
+    }
     let spec = json!({
         "app": app, "files": files, "target": { "urlFrom": { "name": name, "key": "url" } },
     });
@@ -128,26 +169,6 @@ fn migrate(server: &Server, app: &str, files: &[&str], now: Timestamp) -> Result
         .and_then(|typed| serde_json::to_value(typed).ok())
         .unwrap_or(spec);
     write(Verb::Post, &place, &json!({ "spec": spec }))
-}
-
-/// The files that each migration must have applied in the end: contract files only once the app is ready.
-#[must_use]
-pub fn files(server: &Server) -> Vec<(Place, Vec<String>)> {
-    let store = server.store();
-    let migrations = store
-        .everything()
-        .filter(|(place, _)| place.resource.kind == "DatabaseMigration");
-    let of = |(place, object): (&Place, &std::sync::Arc<Value>)| {
-        let list = object.pointer("/spec/files").and_then(Value::as_array);
-        let mut files: Vec<String> = list
-            .into_iter()
-            .flatten()
-            .map(|file| text(file, "/name").to_owned())
-            .collect();
-        files.sort();
-        (place.clone(), files)
-    };
-    migrations.map(of).collect()
 }
 
 /// The first child of a kind.

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use signalbox_simulation::mask::{differences, masked};
 use signalbox_simulation::net::Stage;
 use signalbox_simulation::options::{Act, Options};
-use signalbox_simulation::run;
 use signalbox_simulation::user::Wish;
+use signalbox_simulation::{run, trace};
 
 /// When the step of a flow begins whose points are counted; what is before it, is settled by then.
 const STEP: u64 = 20_000;
@@ -49,7 +49,7 @@ fn enumerate(name: &str, before: Vec<(u64, Act)>, step: Act) {
     options.timeline = before;
     options.timeline.push((STEP, step));
     options.faults_end = STEP + 1000;
-    let reference = run(&options, None);
+    let reference = trace(&options);
     assert_eq!(
         reference.broken,
         Vec::<String>::new(),
@@ -172,8 +172,12 @@ fn scale() {
     );
 }
 
+fn files(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 fn with_migration() -> Vec<(u64, Act)> {
-    let files = vec!["V1__a.sql", "V2__b.sql", "V3__c.sql"];
+    let files = files(&["V1__a.sql", "V2__b.sql", "V3__c.sql"]);
     let app_of_it = json!({ "migrations": { "name": "web-schema" } });
     vec![
         (300, app(Wish::Migrate(files))),
@@ -191,13 +195,13 @@ fn migrate_the_first_time() {
 #[test]
 fn migrate_with_a_release() {
     let mut before = with_migration();
-    let files = vec![
+    let files = files(&[
         "V1__a.sql",
         "V2__b.sql",
         "V3__c.sql",
         "V4__d.sql",
         "V5__contract.sql",
-    ];
+    ]);
     before.push((STEP - 5000, app(Wish::Migrate(files))));
     enumerate(
         "migrate with a release",

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use signalbox_simulation::options::{Act, Options};
-use signalbox_simulation::run;
+use signalbox_simulation::trace;
+use signalbox_simulation::trigger::Ask;
 use signalbox_simulation::user::Wish;
 
 fn user(wish: Wish) -> Act {
@@ -14,7 +15,7 @@ fn ends_well(story: Vec<(u64, Act)>) {
     options.faults_end = story.last().map_or(0, |(at, _)| *at) + 1000;
     options.patience = 60_000;
     options.timeline = story;
-    let report = run(&options, None);
+    let report = trace(&options);
     assert_eq!(report.broken, Vec::<String>::new(), "{}", report.trace);
 }
 
@@ -39,5 +40,51 @@ fn a_service_stays_with_the_pods_that_serve() {
             1000,
             user(Wish::Change(json!({ "image": "example.com/web:2" }))),
         ),
+    ]);
+}
+
+/// Two triggers of the very same time, each sent twice: each is applied once.
+#[test]
+fn triggers_of_one_time_are_applied_once_each() {
+    let trigger = |id: &str, image: &str| {
+        let ask = Ask {
+            id: id.to_owned(),
+            made_at: 4000,
+            image: Some(image.to_owned()),
+        };
+        Act::Trigger("web".to_owned(), ask)
+    };
+    let (first, second) = (
+        || trigger("one", "example.com/web:2"),
+        || trigger("two", "example.com/web:3"),
+    );
+    ends_well(vec![
+        (500, user(Wish::Create(json!({})))),
+        (5000, first()),
+        (8000, second()),
+        (11_000, first()),
+        (14_000, second()),
+    ]);
+}
+
+/// Replicas that change while the old revision drains, and are seen only when contract can begin: one plan asked
+/// twice for the same pods, which no executor takes, and the app stood still.
+#[test]
+fn replicas_changed_while_an_old_revision_drains() {
+    let create = json!({
+        "migrations": { "name": "web-schema" },
+        "rollout": { "drainSeconds": 10, "progressDeadlineSeconds": 60 },
+    });
+    let files = vec!["V1__a.sql".to_owned()];
+    ends_well(vec![
+        (300, user(Wish::Migrate(files))),
+        (500, user(Wish::Create(create))),
+        (
+            10_000,
+            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
+        ),
+        (18_000, Act::BusAway(14_000)),
+        (20_000, user(Wish::Change(json!({ "replicas": 5 })))),
+        (33_000, Act::Join),
     ]);
 }

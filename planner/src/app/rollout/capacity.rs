@@ -84,8 +84,11 @@ impl Chart<'_, '_> {
         }
     }
 
-    /// Asks for `to` pods of a revision that exists.
+    /// Asks for `to` pods of a revision that exists, whatever was asked for before: a rollout may go through two
+    /// of its states in one plan.
     pub(super) fn resize(&mut self, revision: &Revision<'_>, to: i32, guards: Vec<Guard>) {
+        let sizes = &mut self.course.sizes;
+        sizes.retain(|size| size.revision != revision.hash);
         let exists = revision
             .deployment
             .is_some_and(|live| live.deleted_at.is_none());

@@ -2,8 +2,10 @@
 //!
 //! Only what the parts use. What is not here is 404, as a kind that is not installed.
 
-/// A resource.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+use std::cmp::Ordering;
+
+/// A resource; its kind alone tells it from the others.
+#[derive(Debug)]
 pub struct Resource {
     /// Group; empty: core.
     pub group: &'static str,
@@ -19,6 +21,26 @@ pub struct Resource {
     pub status: bool,
     /// Whether it is one of ours: an update must name the version it rests on.
     pub custom: bool,
+}
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+impl Eq for Resource {}
+
+impl PartialOrd for Resource {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Resource {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.kind.cmp(other.kind)
+    }
 }
 
 impl Resource {

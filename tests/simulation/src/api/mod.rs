@@ -5,6 +5,7 @@
 
 mod body;
 pub mod json;
+pub mod kept;
 pub mod kinds;
 mod refusal;
 mod request;
@@ -12,10 +13,11 @@ pub mod store;
 mod watch;
 pub mod write;
 
-use std::io;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -33,9 +35,12 @@ use self::body::Answer;
 use self::json::text;
 pub use self::refusal::Refusal;
 use self::request::{Asked, Selection};
-use self::store::{Change, Deed, Place, Store};
+use self::store::{Change, Deed, Kept, Place, Store};
 use self::write::{Sub, Verb, scale_of};
-use crate::net::{Doing, Net, Verdict};
+use crate::net::{Net, Side, Verdict};
+
+/// The name under which changes of all kinds are waited for.
+pub const ANY: &str = "";
 
 /// Who looks at every change, as it happens.
 pub type Eye = Box<dyn FnMut(&str, &Change) + Send>;
@@ -43,7 +48,8 @@ pub type Eye = Box<dyn FnMut(&str, &Change) + Send>;
 /// The server: what it keeps, and who wants to know of changes.
 pub struct Server {
     store: Mutex<Store>,
-    changed: Notify,
+    /// Who waits for changes of a kind; under no kind: for any.
+    changed: BTreeMap<&'static str, Notify>,
     eye: Mutex<Option<Eye>>,
 }
 
@@ -53,7 +59,12 @@ impl Server {
     pub fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self {
             store: Mutex::new(Store::new(seed)),
-            changed: Notify::new(),
+            changed: kinds::RESOURCES
+                .iter()
+                .map(|resource| resource.kind)
+                .chain([ANY])
+                .map(|kind| (kind, Notify::new()))
+                .collect(),
             eye: Mutex::new(None),
         })
     }
@@ -68,13 +79,24 @@ impl Server {
         *self.eye.lock().unwrap_or_else(PoisonError::into_inner) = Some(eye);
     }
 
-    /// Waits for a version other than `seen`. Wakes whoever waits in the order in which they came: a
+    /// Waits for a change of a kind after `seen`. Wakes whoever waits in the order in which they came: a
     /// channel of tokio's would choose by chance.
-    pub async fn changed(&self, seen: u64) {
+    pub async fn changed(&self, kind: &str, seen: u64) {
+        let Some(news) = self.changed.get(kind) else {
+            return std::future::pending().await;
+        };
         loop {
-            let mut changed = pin!(self.changed.notified());
+            let mut changed = pin!(news.notified());
             changed.as_mut().enable();
-            if self.store().version() != seen {
+            let newest = {
+                let store = self.store();
+                if kind == ANY {
+                    store.version()
+                } else {
+                    store.newest(kind)
+                }
+            };
+            if newest > seen {
                 return;
             }
             changed.await;
@@ -90,7 +112,7 @@ impl Server {
         sub: Sub,
         body: &Value,
         now: Timestamp,
-    ) -> Result<(Option<Deed>, Arc<Value>), Refusal> {
+    ) -> Result<(Option<Deed>, Arc<Kept>), Refusal> {
         let (written, news) = {
             let mut store = self.store();
             let before = store.version();
@@ -108,7 +130,11 @@ impl Server {
             }
         }
         if !news.is_empty() {
-            self.changed.notify_waiters();
+            let kinds = [place.resource.kind, ANY];
+            kinds
+                .iter()
+                .filter_map(|kind| self.changed.get(kind))
+                .for_each(Notify::notify_waiters);
         }
         written.map(|object| (news.first().map(|change| change.deed), object))
     }
@@ -123,7 +149,7 @@ impl Server {
         Client::new(service, "default")
     }
 
-    fn read(&self, asked: &Asked) -> Result<Value, Refusal> {
+    fn read(&self, asked: &Asked) -> Result<Bytes, Refusal> {
         let store = self.store();
         match asked {
             Asked::Get(place, sub) => {
@@ -131,11 +157,11 @@ impl Server {
                     .get(place)
                     .ok_or_else(|| Refusal::new(404, format!("{place} not found")))?;
                 Ok(match sub {
-                    Sub::Whole | Sub::Status => Value::clone(&object),
-                    Sub::Scale => scale_of(place, &object),
+                    Sub::Whole | Sub::Status => object.text().clone(),
+                    Sub::Scale => Bytes::from(scale_of(place, &object).to_string()),
                 })
             }
-            Asked::List(selection) => Ok(list(&store, selection)),
+            Asked::List(selection) => Ok(Bytes::from(list(&store, selection).to_string())),
             Asked::Watch(..) | Asked::Write(..) => Err(Refusal::new(405, "not a read")),
         }
     }
@@ -211,7 +237,11 @@ impl Line {
             Ok(asked) => asked,
             Err(refusal) => return Ok(refused(&refusal)),
         };
-        let doing = Doing::of_api(&asked_as(&asked), &head.uri, asked.is_write());
+        let doing = self.net.doing(
+            Side::Api,
+            asked.is_write(),
+            format_args!("{} {}", As(&asked), head.uri.path()),
+        );
         let passage = match self.net.enter(&self.part, doing).await {
             Verdict::Pass(passage) => passage,
             Verdict::Refuse(refusal) => return Ok(refused(&refusal)),
@@ -225,22 +255,19 @@ impl Line {
                     self.server
                         .write(self.part.name(), *verb, place, *sub, body, self.net.now());
                 written.map(|(deed, object)| {
-                    whole(if deed == Some(Deed::Added) { 201 } else { 200 }, &object)
+                    let code = if deed == Some(Deed::Added) { 201 } else { 200 };
+                    whole(code, object.text().clone())
                 })
             }
             Asked::Get(..) | Asked::List(_) => {
-                self.server.read(&asked).map(|read| whole(200, &read))
+                self.server.read(&asked).map(|read| whole(200, read))
             }
         };
         let code = answer
             .as_ref()
             .map_or_else(|refusal| refusal.code, |answer| answer.status().as_u16());
-        if self
-            .net
-            .leave(&self.part, passage, &code.to_string())
-            .await
-            .is_err()
-        {
+        let told = self.net.told(format_args!("{code}"));
+        if self.net.leave(&self.part, passage, &told).await.is_err() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionReset,
                 "the answer was lost",
@@ -264,15 +291,23 @@ impl Line {
     }
 }
 
-fn asked_as(asked: &Asked) -> String {
-    match asked {
-        Asked::Get(..) => "get".to_owned(),
-        Asked::List(_) => "list".to_owned(),
-        Asked::Watch(..) => "watch".to_owned(),
-        Asked::Write(verb, _, sub, _) => match sub {
-            Sub::Whole => format!("{verb:?}").to_lowercase(),
-            Sub::Status | Sub::Scale => format!("{verb:?} {sub:?}").to_lowercase(),
-        },
+/// A request, as a line of the trace tells it.
+struct As<'a>(&'a Asked);
+
+impl fmt::Display for As<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Asked::Get(..) => f.write_str("get"),
+            Asked::List(_) => f.write_str("list"),
+            Asked::Watch(..) => f.write_str("watch"),
+            Asked::Write(verb, _, sub, _) => {
+                let verb = match sub {
+                    Sub::Whole => format!("{verb:?}"),
+                    Sub::Status | Sub::Scale => format!("{verb:?} {sub:?}"),
+                };
+                f.write_str(&verb.to_lowercase())
+            }
+        }
     }
 }
 
@@ -290,7 +325,7 @@ fn check_fence(net: &Net, part: &Part, verb: Verb, place: &Place, sub: Sub, body
         // A Lease ends whatever its version: a renewal must not save it.
         Verb::Delete => {
             let version = text(body, "/preconditions/resourceVersion");
-            !text(body, "/preconditions/uid").is_empty()
+            body.pointer("/preconditions/uid").is_some()
                 && (!version.is_empty() || place.resource.kind == "Lease")
         }
     };
@@ -302,14 +337,15 @@ fn check_fence(net: &Net, part: &Part, verb: Verb, place: &Place, sub: Sub, body
     }
 }
 
-fn whole(code: u16, body: &Value) -> Response<Answer> {
-    let mut response = Response::new(Answer::Whole(Some(Bytes::from(body.to_string()))));
+fn whole(code: u16, body: Bytes) -> Response<Answer> {
+    let mut response = Response::new(Answer::Whole(Some(body)));
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     response
 }
 
 fn refused(refusal: &Refusal) -> Response<Answer> {
-    let mut response = whole(refusal.code, &refusal.status());
+    let body = Bytes::from(refusal.status().to_string());
+    let mut response = whole(refusal.code, body);
     if let Some(seconds) = refusal.retry_after {
         response
             .headers_mut()

@@ -12,6 +12,7 @@ use signalbox_crds::{DatabaseMigrationStatus, PortfolioAppStatus};
 use uuid::Uuid;
 
 use super::json::{number, set_metadata, text, without};
+pub use super::kept::Kept;
 use super::kinds::Resource;
 use super::refusal::Refusal;
 
@@ -56,7 +57,7 @@ pub enum Deed {
 }
 
 /// One entry of the log.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Change {
     /// Version that it made.
     pub version: u64,
@@ -65,15 +66,15 @@ pub struct Change {
     /// What.
     pub deed: Deed,
     /// The object after it; for a deletion its last state.
-    pub object: Arc<Value>,
+    pub object: Arc<Kept>,
     /// The object before it.
-    pub before: Option<Arc<Value>>,
+    pub before: Option<Arc<Kept>>,
 }
 
 /// An object and what the one manager of ours has applied to it.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    pub(super) object: Arc<Value>,
+    pub(super) object: Arc<Kept>,
     pub(super) applied: Option<Arc<Value>>,
 }
 
@@ -82,7 +83,11 @@ pub(super) struct Stored {
 pub struct Store {
     pub(super) objects: BTreeMap<Place, Stored>,
     living: BTreeSet<String>,
-    log: Vec<Change>,
+    log: Vec<Arc<Change>>,
+    /// The last version of each kind that has one.
+    newest: BTreeMap<&'static str, u64>,
+    /// The same when the log was forgotten.
+    forgotten: BTreeMap<&'static str, u64>,
     version: u64,
     compacted: u64,
     uids: u64,
@@ -97,6 +102,8 @@ impl Store {
             objects: BTreeMap::new(),
             living: BTreeSet::new(),
             log: Vec::new(),
+            newest: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             // A fresh cluster has written a lot already; "1" is never an object's version.
             version: 100,
             compacted: 0,
@@ -111,6 +118,12 @@ impl Store {
         self.version
     }
 
+    /// The version of the last change of a kind.
+    #[must_use]
+    pub fn newest(&self, kind: &str) -> u64 {
+        self.newest.get(kind).copied().unwrap_or(0)
+    }
+
     /// The oldest version from which a watch may begin.
     #[must_use]
     pub const fn compacted(&self) -> u64 {
@@ -120,32 +133,44 @@ impl Store {
     /// Forgets the log so far: watches that begin before are 410.
     pub fn compact(&mut self) {
         self.compacted = self.version;
+        self.forgotten.clone_from(&self.newest);
         self.log.clear();
+    }
+
+    /// Whether changes of a kind after a version are forgotten.
+    #[must_use]
+    pub fn forgot(&self, kind: &str, version: u64) -> bool {
+        self.forgotten.get(kind).is_some_and(|lost| version < *lost)
     }
 
     /// What happened after a version, in order.
     #[must_use]
-    pub fn since(&self, version: u64) -> &[Change] {
+    pub fn since(&self, version: u64) -> &[Arc<Change>] {
         let start = self.log.partition_point(|change| change.version <= version);
         self.log.get(start..).unwrap_or_default()
     }
 
     /// An object.
     #[must_use]
-    pub fn get(&self, place: &Place) -> Option<Arc<Value>> {
+    pub fn get(&self, place: &Place) -> Option<Arc<Kept>> {
         self.objects.get(place).map(|stored| stored.object.clone())
     }
 
     /// All objects of a resource.
-    pub fn all(&self, resource: &'static Resource) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
+    pub fn all(&self, resource: &'static Resource) -> impl Iterator<Item = (&Place, &Arc<Kept>)> {
+        let first = Place {
+            resource,
+            namespace: String::new(),
+            name: String::new(),
+        };
         self.objects
-            .iter()
-            .filter(move |(place, _)| place.resource == resource)
+            .range(first..)
+            .take_while(move |(place, _)| place.resource == resource)
             .map(|(place, stored)| (place, &stored.object))
     }
 
     /// All objects.
-    pub fn everything(&self) -> impl Iterator<Item = (&Place, &Arc<Value>)> {
+    pub fn everything(&self) -> impl Iterator<Item = (&Place, &Arc<Kept>)> {
         self.objects
             .iter()
             .map(|(place, stored)| (place, &stored.object))
@@ -169,7 +194,7 @@ impl Store {
         mut object: Value,
         applied: Option<Value>,
         now: Timestamp,
-    ) -> Arc<Value> {
+    ) -> Arc<Kept> {
         self.uids += 1;
         let uid = Uuid::new_v5(
             &Uuid::from_u64_pair(self.seed, 0),
@@ -198,7 +223,7 @@ impl Store {
         place: &Place,
         mut object: Value,
         applied: Option<Arc<Value>>,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Kept>, Refusal> {
         let Some(stored) = self.objects.get_mut(place) else {
             return Err(Refusal::new(404, format!("{place} not found")));
         };
@@ -213,10 +238,9 @@ impl Store {
                 return Err(Refusal::new(422, message));
             }
         }
-        let wish = |object: &Value| without(object, &["metadata", "status"]);
         let mut generation = number(&old, "/metadata/generation").unwrap_or(0);
         if place.resource.generation {
-            generation += i64::from(wish(&object) != wish(&old));
+            generation += i64::from(!same_wish(&object, &old));
             set_metadata(&mut object, "generation", json!(generation));
         }
         for kept in [
@@ -231,7 +255,7 @@ impl Store {
         }
         set_metadata(&mut object, "managedFields", Value::Null);
         stored.applied = applied;
-        if object == *old {
+        if object == **old {
             return Ok(old);
         }
         let applied = stored.applied.clone();
@@ -242,7 +266,7 @@ impl Store {
     }
 
     /// Deletes an object, or marks it while finalizers hold it.
-    pub(super) fn delete(&mut self, place: &Place, now: Timestamp) -> Result<Arc<Value>, Refusal> {
+    pub(super) fn delete(&mut self, place: &Place, now: Timestamp) -> Result<Arc<Kept>, Refusal> {
         let Some(stored) = self.objects.get(place) else {
             return Err(Refusal::new(404, format!("{place} not found")));
         };
@@ -268,14 +292,14 @@ impl Store {
         mut object: Value,
         applied: Option<Arc<Value>>,
         deed: Deed,
-    ) -> Arc<Value> {
+    ) -> Arc<Kept> {
         self.version += 1;
         set_metadata(
             &mut object,
             "resourceVersion",
             json!(self.version.to_string()),
         );
-        let object = Arc::new(object);
+        let object = Kept::new(object);
         let stored = Stored {
             object: object.clone(),
             applied,
@@ -285,7 +309,7 @@ impl Store {
         object
     }
 
-    fn remove(&mut self, place: &Place, last: Option<Value>) -> Arc<Value> {
+    fn remove(&mut self, place: &Place, last: Option<Value>) -> Arc<Kept> {
         self.version += 1;
         let before = self.objects.remove(place);
         if let Some(stored) = &before {
@@ -299,19 +323,20 @@ impl Store {
             "resourceVersion",
             json!(self.version.to_string()),
         );
-        let object = Arc::new(object);
+        let object = Kept::new(object);
         self.log(place, Deed::Deleted, object.clone(), before);
         object
     }
 
-    fn log(&mut self, place: &Place, deed: Deed, object: Arc<Value>, before: Option<Stored>) {
-        self.log.push(Change {
+    fn log(&mut self, place: &Place, deed: Deed, object: Arc<Kept>, before: Option<Stored>) {
+        self.newest.insert(place.resource.kind, self.version);
+        self.log.push(Arc::new(Change {
             version: self.version,
             place: place.clone(),
             deed,
             object,
             before: before.map(|stored| stored.object),
-        });
+        }));
     }
 }
 
@@ -327,6 +352,21 @@ fn untouched(kind: &str) -> Value {
         fields.insert("observedGeneration".to_owned(), json!(-1));
     }
     status
+}
+
+/// Whether two versions of an object differ in nothing that people ask for.
+fn same_wish(one: &Value, other: &Value) -> bool {
+    let told = |name: &str| name == "metadata" || name == "status";
+    let (Some(first), Some(second)) = (one.as_object(), other.as_object()) else {
+        return one == other;
+    };
+    let wishes =
+        |object: &serde_json::Map<String, Value>| object.keys().filter(|name| !told(name)).count();
+    wishes(first) == wishes(second)
+        && first
+            .iter()
+            .filter(|(name, _)| !told(name))
+            .all(|(name, value)| second.get(name) == Some(value))
 }
 
 /// A time as the server writes it.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Server;
 use super::refusal::Refusal;
 use super::request::{From, Selection};
-use super::store::{Change, Deed};
+use super::store::{Change, Deed, Kept};
 use crate::net::{Net, WatchFault};
 
 /// Time between two bookmarks.
@@ -37,14 +37,13 @@ impl Watch {
         let end = Instant::now() + Duration::from_secs(self.from.seconds);
         let mut seen = self.from.version;
         let mut bookmark = Instant::now() + BOOKMARK;
+        let resource = self.selection.resource;
+        let begin_at = self.server.store().compacted();
         loop {
             if self.lines.is_closed() || self.part.is_dead() {
                 return;
             }
-            match self
-                .net
-                .watch_fault(&self.part, self.selection.resource.kind)
-            {
+            match self.net.watch_fault(&self.part, resource.kind) {
                 None => {}
                 Some(WatchFault::Cut) => return,
                 Some(WatchFault::Gone) => return self.say("ERROR", &expired()),
@@ -54,11 +53,13 @@ impl Watch {
             }
             let news = {
                 let store = self.server.store();
-                if seen < store.compacted() {
+                if seen < begin_at || store.forgot(resource.kind, seen) {
                     drop(store);
                     return self.say("ERROR", &expired());
                 }
-                let news: Vec<Change> = store.since(seen).to_vec();
+                let news = store.since(seen).iter();
+                let news = news.filter(|change| change.place.resource == resource);
+                let news: Vec<Arc<Change>> = news.cloned().collect();
                 seen = store.version();
                 news
             };
@@ -77,16 +78,13 @@ impl Watch {
             }
             // The watch cache of the server is a moment behind.
             // Silence until then is no news.
-            let _ = timeout_at(bookmark.min(end), self.server.changed(seen)).await;
+            let _ = timeout_at(bookmark.min(end), self.server.changed(resource.kind, seen)).await;
             tokio::time::sleep(self.net.watch_delay()).await;
         }
     }
 
     fn tell(&self, change: &Change) {
-        if change.place.resource != self.selection.resource {
-            return;
-        }
-        let has = |object: &Value| self.selection.has(&change.place, object);
+        let has = |object: &Kept| self.selection.has(&change.place, object);
         let before = change.before.as_deref().is_some_and(has);
         let (now, event) = match (change.deed, has(&change.object)) {
             (Deed::Deleted, _) if before => (true, "DELETED"),
@@ -96,7 +94,7 @@ impl Watch {
             (Deed::Added | Deed::Modified, true) => (true, "ADDED"),
         };
         if now {
-            self.say(event, &change.object);
+            self.line(event, change.object.text());
         }
     }
 
@@ -110,10 +108,19 @@ impl Watch {
     }
 
     fn say(&self, event: &str, object: &Value) {
-        let mut line = json!({ "type": event, "object": object }).to_string();
-        line.push('\n');
+        self.line(event, object.to_string().as_bytes());
+    }
+
+    fn line(&self, event: &str, object: &[u8]) {
+        let line = [
+            br#"{"type":""#,
+            event.as_bytes(),
+            br#"","object":"#,
+            object,
+            b"}\n",
+        ];
         // Nobody may read any more; the loop sees that itself.
-        let _ = self.lines.send(Bytes::from(line));
+        let _ = self.lines.send(Bytes::from(line.concat()));
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::json::{apply, merge, number, set_metadata, text, without};
 use super::refusal::Refusal;
-use super::store::{Place, Store};
+use super::store::{Kept, Place, Store};
 
 /// How a body is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Store {
         sub: Sub,
         body: &Value,
         now: Timestamp,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Kept>, Refusal> {
         match (verb, sub) {
             (Verb::Post, Sub::Whole) => self.post(place, body, now),
             (Verb::Put, Sub::Whole) => self.replace(place, body),
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    fn post(&mut self, place: &Place, body: &Value, now: Timestamp) -> Result<Arc<Value>, Refusal> {
+    fn post(&mut self, place: &Place, body: &Value, now: Timestamp) -> Result<Arc<Kept>, Refusal> {
         if self.get(place).is_some() {
             return Err(Refusal {
                 reason: "AlreadyExists",
@@ -72,12 +72,12 @@ impl Store {
         Ok(self.create(place, named(place, body), None, now))
     }
 
-    fn live(&self, place: &Place) -> Result<Arc<Value>, Refusal> {
+    fn live(&self, place: &Place) -> Result<Arc<Kept>, Refusal> {
         self.get(place)
             .ok_or_else(|| Refusal::new(404, format!("{place} not found")))
     }
 
-    fn replace(&mut self, place: &Place, body: &Value) -> Result<Arc<Value>, Refusal> {
+    fn replace(&mut self, place: &Place, body: &Value) -> Result<Arc<Kept>, Refusal> {
         let live = self.live(place)?;
         let uid = text(body, "/metadata/uid");
         if !uid.is_empty() && uid != text(&live, "/metadata/uid") {
@@ -95,7 +95,7 @@ impl Store {
         self.update(place, object, applied)
     }
 
-    fn patch(&mut self, place: &Place, sub: Sub, body: &Value) -> Result<Arc<Value>, Refusal> {
+    fn patch(&mut self, place: &Place, sub: Sub, body: &Value) -> Result<Arc<Kept>, Refusal> {
         let live = self.live(place)?;
         check_version(place, &live, body)?;
         let mut object = Value::clone(&live);
@@ -115,12 +115,7 @@ impl Store {
         self.update(place, object, applied)
     }
 
-    fn apply(
-        &mut self,
-        place: &Place,
-        body: &Value,
-        now: Timestamp,
-    ) -> Result<Arc<Value>, Refusal> {
+    fn apply(&mut self, place: &Place, body: &Value, now: Timestamp) -> Result<Arc<Kept>, Refusal> {
         let uid = text(body, "/metadata/uid");
         let mut configuration = without(body, &["status"]);
         for fence in ["uid", "resourceVersion"] {
@@ -148,7 +143,7 @@ impl Store {
         self.update(place, object, Some(Arc::new(configuration)))
     }
 
-    fn scale(&mut self, place: &Place, body: &Value) -> Result<Arc<Value>, Refusal> {
+    fn scale(&mut self, place: &Place, body: &Value) -> Result<Arc<Kept>, Refusal> {
         let live = self.live(place)?;
         let uid = text(body, "/metadata/uid");
         if !uid.is_empty() && uid != text(&live, "/metadata/uid") {
@@ -160,7 +155,7 @@ impl Store {
         merge(&mut object, &json!({ "spec": { "replicas": replicas } }));
         let applied = self.applied(place);
         let object = self.update(place, object, applied)?;
-        Ok(Arc::new(scale_of(place, &object)))
+        Ok(Kept::new(scale_of(place, &object)))
     }
 
     fn deletion(
@@ -168,14 +163,18 @@ impl Store {
         place: &Place,
         options: &Value,
         now: Timestamp,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Kept>, Refusal> {
         let live = self.live(place)?;
         for (field, live) in [
             ("uid", text(&live, "/metadata/uid")),
             ("resourceVersion", text(&live, "/metadata/resourceVersion")),
         ] {
-            let wanted = text(options, &format!("/preconditions/{field}"));
-            if !wanted.is_empty() && wanted != live {
+            // An empty one is one too: it fits nothing.
+            let wanted = options.pointer(&format!("/preconditions/{field}"));
+            let Some(wanted) = wanted.and_then(Value::as_str) else {
+                continue;
+            };
+            if wanted != live {
                 let message = format!(
                     "{place}: the {field} in the precondition ({wanted}) does not match ({live})"
                 );

@@ -2,16 +2,23 @@
 //!
 //! Knows nothing of how the parts work; it looks at objects alone.
 
+pub mod records;
+mod rest;
+mod schema;
+mod triggers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
-use signalbox_crds::names::{LABEL_OWNER, LABEL_OWNER_UID, LABEL_REVISION, LABEL_SERVES_PREFIX};
+use signalbox_crds::names::{
+    ANNOTATION_RECONCILE, LABEL_OWNER, LABEL_OWNER_UID, LABEL_REVISION, LABEL_SERVES_PREFIX,
+};
 
+use self::records::Records;
 use crate::api::Server;
 use crate::api::json::{number, text};
-use crate::api::store::{Change, Deed, Place, terminating};
-use crate::controllers::BAD;
+use crate::api::store::{Change, Deed, Kept, Place};
 use crate::net::Net;
 
 /// What was seen so far.
@@ -25,21 +32,25 @@ struct Seen {
     counts: BTreeMap<String, (u64, u64)>,
     /// Writes of executors.
     writes: u64,
+    schema: schema::Seen,
+    triggers: triggers::Seen,
 }
 
 /// Looks at every change.
 pub struct Oracle {
     server: Weak<Server>,
     net: Arc<Net>,
+    records: Arc<Records>,
     seen: Mutex<Seen>,
 }
 
 impl Oracle {
     /// Begins to look.
-    pub fn watch(server: &Arc<Server>, net: &Arc<Net>) -> Arc<Self> {
+    pub fn watch(server: &Arc<Server>, net: &Arc<Net>, records: &Arc<Records>) -> Arc<Self> {
         let oracle = Arc::new(Self {
             server: Arc::downgrade(server),
             net: net.clone(),
+            records: records.clone(),
             seen: Mutex::default(),
         });
         let eye = oracle.clone();
@@ -70,19 +81,65 @@ impl Oracle {
             self.lock().writes += 1;
         }
         if !change.place.resource.custom && kind != "Lease" && kind != "Event" {
-            let mut seen = self.lock();
-            let count = seen.counts.entry(change.place.to_string()).or_default();
+            let count = |add: fn(&mut (u64, u64))| {
+                add(self
+                    .lock()
+                    .counts
+                    .entry(change.place.to_string())
+                    .or_default());
+            };
             match change.deed {
-                Deed::Added => count.0 += 1,
-                Deed::Deleted => count.1 += 1,
+                Deed::Added => count(|(added, _)| *added += 1),
+                Deed::Deleted => count(|(_, deleted)| *deleted += 1),
                 Deed::Modified => {}
             }
+        }
+        if kind != "Secret" && self.records.leaks(change.object.text()) {
+            self.net
+                .broken(format!("{who}: a secret stands in {}", change.place));
+        }
+        if by_executor && kind != "Lease" && kind != "Event" {
+            self.object_is_the_plans(who, change);
         }
         if change.place.resource.custom {
             self.status_never_goes_back(who, change);
         }
+        if kind == "PortfolioApp" {
+            self.trigger_changes(who, change);
+        }
+        self.schema_changes(who, change);
         if kind == "Service" && by_executor && change.deed == Deed::Modified {
             self.promotion_has_evidence(change);
+        }
+    }
+
+    /// I3: no write to an object whose uid, or whose owner's, no plan of the executor names.
+    fn object_is_the_plans(&self, who: &str, change: &Change) {
+        let object = &change.object;
+        let uid = if change.place.resource.custom {
+            text(object, "/metadata/uid")
+        } else {
+            label(object, LABEL_OWNER_UID)
+        };
+        if !self.records.names(who, uid) {
+            self.net.broken(format!(
+                "{who} writes {} of {uid}, which none of its plans names",
+                change.place
+            ));
+        }
+        let flight = object
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(ANNOTATION_RECONCILE))
+            .and_then(Value::as_str);
+        for entry in ["event", "plan"] {
+            if let Some(flight) = flight
+                && !self.records.has(flight, entry)
+            {
+                self.net.broken(format!(
+                    "{who} writes {} before the {entry} of {flight} is on record",
+                    change.place
+                ));
+            }
         }
     }
 
@@ -115,7 +172,7 @@ impl Oracle {
 
     /// I4: traffic goes to another revision only while pods of it serve.
     fn promotion_has_evidence(&self, change: &Change) {
-        let before = change.before.as_deref().and_then(served);
+        let before = change.before.as_ref().and_then(|before| served(before));
         let (Some(before), Some(now)) = (before, served(&change.object)) else {
             return;
         };
@@ -134,7 +191,7 @@ impl Oracle {
                     && label(object, LABEL_OWNER) == label(&change.object, LABEL_OWNER)
             })
         };
-        let serves = |of: Option<(&Place, &Arc<Value>)>| {
+        let serves = |of: Option<(&Place, &Arc<Kept>)>| {
             of.is_some_and(|(_, object)| {
                 number(object, "/status/availableReplicas").unwrap_or(0) > 0
             })
@@ -157,110 +214,6 @@ impl Oracle {
             ));
         }
     }
-
-    /// What is not yet as it must be in the end.
-    #[must_use]
-    pub fn missing(&self, server: &Server) -> Vec<String> {
-        let store = server.store();
-        let mut missing = Vec::new();
-        for (place, object) in store.everything() {
-            if place.resource.kind == "PortfolioApp" {
-                let children: Vec<(&Place, &Arc<Value>)> = store
-                    .everything()
-                    .filter(|(of, child)| {
-                        of.namespace == place.namespace
-                            && !of.resource.custom
-                            && label(child, LABEL_OWNER) == place.name
-                    })
-                    .collect();
-                missing.extend(app(object, &children).map(|what| format!("{place}: {what}")));
-            }
-            if store.is_orphan(object) {
-                missing.push(format!("{place} has no owner any more"));
-            }
-            let of = label(object, LABEL_OWNER_UID);
-            if !of.is_empty() && self.lock().took_volume.contains(of) {
-                missing.push(format!("{place} should have gone with its app"));
-            }
-        }
-        missing
-    }
-}
-
-/// What an app lacks, if anything.
-fn app(app: &Value, children: &[(&Place, &Arc<Value>)]) -> Option<String> {
-    if terminating(app) {
-        return Some("is still being deleted".to_owned());
-    }
-    let (generation, told) = (
-        number(app, "/metadata/generation"),
-        number(app, "/status/observedGeneration"),
-    );
-    if generation != told {
-        return Some(format!("generation {generation:?}, observed {told:?}"));
-    }
-    let (image, phase) = (text(app, "/spec/image"), text(app, "/status/phase"));
-    if image.contains(BAD) {
-        // Without pods even a bad image is ready; and there is no way back from what is stable.
-        let wanted = number(app, "/spec/replicas").unwrap_or(1);
-        let stable = text(app, "/status/stable");
-        // What is stable may never have had a pod that had to work.
-        let works = children.iter().any(|(place, child)| {
-            place.resource.kind == "Deployment"
-                && label(child, LABEL_REVISION) == stable
-                && !text(child, "/spec/template/spec/containers/0/image").contains(BAD)
-        });
-        let alone = !works || stable == text(app, "/status/revision");
-        let fits = phase == "RolledBack" || (alone && (phase != "Ready" || wanted == 0));
-        return (!fits).then(|| format!("phase {phase} with an image that never works"));
-    }
-    if phase != "Ready" {
-        return Some(format!(
-            "phase {phase}: {}",
-            text(app, "/status/lastDecision/reason")
-        ));
-    }
-    if is_reconciling(app) {
-        return Some("is still at work".to_owned());
-    }
-    let stable = text(app, "/status/stable");
-    let wanted = number(app, "/spec/replicas").unwrap_or(1);
-    let of_kind = |kind: &'static str| {
-        children
-            .iter()
-            .filter(move |(place, _)| place.resource.kind == kind)
-    };
-    for (place, deployment) in of_kind("Deployment") {
-        let is_stable = label(deployment, LABEL_REVISION) == stable;
-        let replicas = number(deployment, "/spec/replicas").unwrap_or(1);
-        if is_stable && text(deployment, "/spec/template/spec/containers/0/image") != image {
-            return Some(format!("{place} has another image than {image}"));
-        }
-        if replicas != if is_stable { wanted } else { 0 } {
-            return Some(format!("{place} has {replicas} pods, stable {is_stable}"));
-        }
-    }
-    if !of_kind("Deployment").any(|(_, deployment)| label(deployment, LABEL_REVISION) == stable) {
-        return Some(format!("no Deployment of {stable}"));
-    }
-    let service = of_kind("Service")
-        .next()
-        .and_then(|(_, service)| served(service));
-    if service.as_deref() != Some(stable) {
-        return Some(format!(
-            "its Service sends to {service:?} instead of {stable}"
-        ));
-    }
-    let level = text(app, "/spec/config/LEVEL");
-    let configured = of_kind("ConfigMap")
-        .any(|(_, map)| label(map, LABEL_REVISION) == stable && text(map, "/data/LEVEL") == level);
-    (!configured).then(|| format!("no ConfigMap of {stable} says {level}"))
-}
-
-fn is_reconciling(app: &Value) -> bool {
-    let conditions = app.pointer("/status/conditions").and_then(Value::as_array);
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|one| text(one, "/type") == "Reconciling" && text(one, "/status") == "True")
 }
 
 /// The revision that a Service selects.

@@ -3,160 +3,27 @@
 //! Decides what becomes of each request and each answer, by chance or by plan; never what a request does.
 //! Everything that happens is a line of the trace: the same seed gives the same bytes.
 
+mod doing;
+mod news;
+mod rates;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::Uri;
 use jiff::{SignedDuration, Timestamp};
 use signalbox_common::part::Part;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use crate::api::Refusal;
+pub use self::doing::{Doing, Lost, Passage, Point, Side, Stage, Verdict};
+pub use self::news::WatchFault;
+pub use self::rates::Rates;
 use crate::random::Random;
 
 /// How long a part waits for a server that it can't reach.
 const UNREACHABLE: Duration = Duration::from_secs(5);
-
-/// Which server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
-    /// The API server.
-    Api,
-    /// The bus.
-    Bus,
-    /// The database.
-    Database,
-}
-
-/// How often what goes wrong, in a thousand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// The API server refuses: 409, 429, 500, 503.
-    pub refused: u64,
-    /// A request does not arrive.
-    pub reset: u64,
-    /// The effect happened, the answer is lost.
-    pub answer_lost: u64,
-    /// The effect happened, the answer comes too late.
-    pub stalled: u64,
-    /// A watch is cut, held or told that its version is gone, each time it has news.
-    pub watch: u64,
-    /// A message is refused, or stored without an answer.
-    pub bus: u64,
-    /// What was fetched is lost on its way.
-    pub fetch: u64,
-    /// What was fetched comes in another order.
-    pub reorder: u64,
-    /// A part is killed at a request: before it, after its effect, after its answer.
-    pub crash: u64,
-    /// Longest delay each way, in milliseconds.
-    pub delay: u64,
-}
-
-/// What becomes of a watch.
-#[derive(Clone, Copy, Debug)]
-pub enum WatchFault {
-    /// It ends.
-    Cut,
-    /// Its version is gone: 410.
-    Gone,
-    /// It is silent until then.
-    Hold(Instant),
-}
-
-/// Where in a request a part is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Before it arrives.
-    Before,
-    /// After its effect, before its answer.
-    Effect,
-    /// After its answer.
-    Answer,
-}
-
-impl Stage {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Before, Self::Effect, Self::Answer];
-}
-
-/// What a part does.
-#[derive(Clone, Debug)]
-pub struct Doing {
-    side: Side,
-    what: String,
-    /// Whether it has an effect: a crash point.
-    effect: bool,
-}
-
-impl Doing {
-    /// A request to the API server.
-    #[must_use]
-    pub fn of_api(verb: &str, uri: &Uri, effect: bool) -> Self {
-        Self {
-            side: Side::Api,
-            what: format!("{verb} {}", uri.path()),
-            effect,
-        }
-    }
-
-    /// Something in the database.
-    #[must_use]
-    pub const fn of_database(what: String, effect: bool) -> Self {
-        Self {
-            side: Side::Database,
-            what,
-            effect,
-        }
-    }
-
-    /// Something on the bus.
-    #[must_use]
-    pub const fn of_bus(what: String, effect: bool) -> Self {
-        Self {
-            side: Side::Bus,
-            what,
-            effect,
-        }
-    }
-}
-
-/// What becomes of a request.
-pub enum Verdict {
-    /// It arrives.
-    Pass(Passage),
-    /// The server refuses.
-    Refuse(Refusal),
-    /// It does not arrive.
-    Reset,
-}
-
-/// A request that has arrived.
-pub struct Passage {
-    doing: Doing,
-    index: u64,
-    crash: Option<Stage>,
-    lost: bool,
-    stalled: bool,
-}
-
-/// The answer is lost.
-#[derive(Debug)]
-pub struct Lost;
-
-/// A crash point: something with an effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// The part's role.
-    pub role: String,
-    /// What it does.
-    pub what: String,
-    /// When.
-    pub at: Duration,
-}
 
 struct State {
     random: Random,
@@ -166,6 +33,8 @@ struct State {
     silent: BTreeMap<String, Instant>,
     trace: Vec<String>,
     broken: Vec<String>,
+    /// Effects so far; the points name them where somebody asks.
+    effects: u64,
     points: Vec<Point>,
     plan: Option<(u64, Stage)>,
 }
@@ -175,17 +44,26 @@ pub struct Net {
     epoch: Timestamp,
     began: Instant,
     died: mpsc::UnboundedSender<String>,
+    /// Whether trace and crash points are kept. They change no decision.
+    tells: bool,
     state: Mutex<State>,
 }
 
 impl Net {
-    /// One whose chance follows from `seed`; it tells the names of parts that it killed.
+    /// One whose chance follows from `seed`; it tells the names of parts that it killed, and if it `tells`,
+    /// all that happens.
     #[must_use]
-    pub fn new(seed: u64, epoch: Timestamp, died: mpsc::UnboundedSender<String>) -> Arc<Self> {
+    pub fn new(
+        seed: u64,
+        epoch: Timestamp,
+        died: mpsc::UnboundedSender<String>,
+        tells: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             epoch,
             began: Instant::now(),
             died,
+            tells,
             state: Mutex::new(State {
                 random: Random::new(seed),
                 rates: Rates::default(),
@@ -193,6 +71,7 @@ impl Net {
                 silent: BTreeMap::new(),
                 trace: Vec::new(),
                 broken: Vec::new(),
+                effects: 0,
                 points: Vec::new(),
                 plan: None,
             }),
@@ -229,7 +108,7 @@ impl Net {
     /// Cuts a part off from a server.
     pub fn cut(&self, part: &str, side: Side) {
         self.lock().cut.insert((part.to_owned(), side));
-        self.note(&format!("net cuts {part} off {side:?}"));
+        self.note(format_args!("net cuts {part} off {side:?}"));
     }
 
     /// Lets the watches of a kind tell nothing for a while.
@@ -245,7 +124,7 @@ impl Net {
             state.cut.clear();
             state.silent.clear();
         }
-        self.note("net joins all");
+        self.note(format_args!("net joins all"));
     }
 
     /// Chance.
@@ -254,14 +133,41 @@ impl Net {
     }
 
     /// A line of the trace.
-    pub fn note(&self, what: &str) {
-        let millis = self.began.elapsed().as_millis();
-        self.lock().trace.push(format!("{millis:>7} {what}"));
+    pub fn note(&self, what: Arguments<'_>) {
+        if self.tells {
+            let millis = self.began.elapsed().as_millis();
+            self.lock().trace.push(format!("{millis:>7} {what}"));
+        }
+    }
+
+    /// Something that a part does to a server; with an `effect` it is a crash point.
+    #[must_use]
+    pub fn doing(&self, side: Side, effect: bool, what: Arguments<'_>) -> Doing {
+        let what = self.told(what);
+        Doing { side, what, effect }
+    }
+
+    /// What stands in the trace, if there is one.
+    #[must_use]
+    pub fn told(&self, what: Arguments<'_>) -> String {
+        if self.tells {
+            what.to_string()
+        } else {
+            String::new()
+        }
+    }
+
+    /// Whether a statement fails by chance.
+    #[must_use]
+    pub fn sql_fault(&self) -> Option<u64> {
+        let mut state = self.lock();
+        let rate = state.rates.sql;
+        (rate > 0 && state.random.in_thousand(rate)).then(|| state.random.below(4))
     }
 
     /// Something that must never happen has happened.
     pub fn broken(&self, what: String) {
-        self.note(&format!("BROKEN {what}"));
+        self.note(format_args!("BROKEN {what}"));
         self.lock().broken.push(what);
     }
 
@@ -293,7 +199,7 @@ impl Net {
     #[must_use]
     pub fn is_cut(&self, part: &Part, side: Side) -> bool {
         let state = self.lock();
-        state.cut.contains(&(part.name().to_owned(), side))
+        !state.cut.is_empty() && state.cut.contains(&(part.name().to_owned(), side))
     }
 
     /// A request leaves a part.
@@ -301,7 +207,7 @@ impl Net {
         stay_if_dead(part).await;
         let (delay, passage) = {
             let mut state = self.lock();
-            let index = u64::try_from(state.points.len()).unwrap_or(u64::MAX);
+            let index = state.effects;
             let delay = state.delay();
             let mut passage = Passage {
                 doing,
@@ -311,15 +217,19 @@ impl Net {
                 stalled: false,
             };
             if passage.doing.effect {
-                let point = Point {
-                    role: role(part.name()).to_owned(),
-                    what: passage.doing.what.clone(),
-                    at: self.began.elapsed(),
-                };
-                state.points.push(point);
+                state.effects += 1;
+                if self.tells {
+                    let point = Point {
+                        role: role(part.name()).to_owned(),
+                        what: passage.doing.what.clone(),
+                        at: self.began.elapsed(),
+                    };
+                    state.points.push(point);
+                }
                 passage.crash = state.crash(index);
             }
-            state.fate(&mut passage);
+            let State { rates, random, .. } = &mut *state;
+            rates.fate(&mut passage, random);
             (delay, passage)
         };
         if passage.crash == Some(Stage::Before) {
@@ -333,14 +243,22 @@ impl Net {
             stay_if_dead(part).await;
             return Verdict::Reset;
         }
-        let (refusal, reset) = self.lock().refusal(&passage.doing);
+        let (refusal, reset) = {
+            let mut state = self.lock();
+            let State { rates, random, .. } = &mut *state;
+            rates.refusal(&passage.doing, random)
+        };
         if reset {
-            self.note(&format!("{} {} -> reset", part.name(), passage.doing.what));
+            self.note(format_args!(
+                "{} {} -> reset",
+                part.name(),
+                passage.doing.what
+            ));
             return Verdict::Reset;
         }
         match refusal {
             Some(refusal) => {
-                self.note(&format!(
+                self.note(format_args!(
                     "{} {} -> {} (fault)",
                     part.name(),
                     passage.doing.what,
@@ -360,7 +278,7 @@ impl Net {
             } else {
                 ""
             };
-            self.note(&format!(
+            self.note(format_args!(
                 "{} {} -> {result}{lost}",
                 part.name(),
                 passage.doing.what
@@ -391,7 +309,7 @@ impl Net {
             return;
         }
         let stage = passage.crash.unwrap_or(Stage::Before);
-        self.note(&format!(
+        self.note(format_args!(
             "{} dies {stage:?} #{} {}",
             part.name(),
             passage.index,
@@ -401,52 +319,11 @@ impl Net {
         // Nobody listens at the end of a run.
         let _ = self.died.send(part.name().to_owned());
     }
-
-    /// What becomes of a watch now.
-    #[must_use]
-    pub fn watch_fault(&self, part: &Part, kind: &str) -> Option<WatchFault> {
-        if self.is_cut(part, Side::Api) {
-            return Some(WatchFault::Hold(Instant::now() + UNREACHABLE));
-        }
-        let mut state = self.lock();
-        let silent = state.silent.get(kind).copied();
-        if let Some(until) = silent.filter(|until| *until > Instant::now()) {
-            return Some(WatchFault::Hold(until));
-        }
-        let rate = state.rates.watch;
-        if rate == 0 || !state.random.in_thousand(rate) {
-            return None;
-        }
-        Some(match state.random.below(4) {
-            0 => WatchFault::Cut,
-            1 => WatchFault::Gone,
-            _ => WatchFault::Hold(
-                Instant::now() + Duration::from_millis(state.random.between(100, 4000)),
-            ),
-        })
-    }
-
-    /// How far a watch is behind.
-    #[must_use]
-    pub fn watch_delay(&self) -> Duration {
-        self.lock().delay()
-    }
-
-    /// Whether what was fetched is lost, and whether its order changes.
-    #[must_use]
-    pub fn fetch_fault(&self) -> (bool, bool) {
-        let mut state = self.lock();
-        let (lost, reorder) = (state.rates.fetch, state.rates.reorder);
-        (
-            lost > 0 && state.random.in_thousand(lost),
-            reorder > 0 && state.random.in_thousand(reorder),
-        )
-    }
 }
 
 impl State {
     fn delay(&mut self) -> Duration {
-        Duration::from_millis(self.random.between(1, self.rates.delay.max(1)))
+        self.rates.delay(&mut self.random)
     }
 
     fn crash(&mut self, index: u64) -> Option<Stage> {
@@ -458,40 +335,6 @@ impl State {
             return None;
         }
         self.random.one_of(&Stage::ALL).copied()
-    }
-
-    fn fate(&mut self, passage: &mut Passage) {
-        let (lost, stalled) = match passage.doing.side {
-            Side::Api => (self.rates.answer_lost, self.rates.stalled),
-            Side::Bus | Side::Database => (self.rates.bus / 2, 0),
-        };
-        passage.lost = lost > 0 && self.random.in_thousand(lost);
-        passage.stalled = stalled > 0 && self.random.in_thousand(stalled);
-    }
-
-    fn refusal(&mut self, doing: &Doing) -> (Option<Refusal>, bool) {
-        let (refused, reset) = match doing.side {
-            Side::Api => (self.rates.refused, self.rates.reset),
-            Side::Bus | Side::Database => (0, self.rates.bus / 2),
-        };
-        if reset > 0 && self.random.in_thousand(reset) {
-            return (None, true);
-        }
-        if refused == 0 || !self.random.in_thousand(refused) {
-            return (None, false);
-        }
-        // A conflict out of nothing: another write was there first, and was undone.
-        let codes: &[u16] = if doing.effect {
-            &[409, 429, 500, 503]
-        } else {
-            &[429, 500, 503]
-        };
-        let code = self.random.one_of(codes).copied().unwrap_or(500);
-        let mut refusal = Refusal::new(code, "a fault of the simulation");
-        if code == 429 {
-            refusal.retry_after = Some(self.random.between(1, 3));
-        }
-        (Some(refusal), false)
     }
 }
 
