@@ -139,8 +139,8 @@ impl Monitor {
 }
 
 fn is_silence(err: &SqlError) -> bool {
-    match err {
-        SqlError::Connect(report) | SqlError::Database { report, .. } => report.is_silence(),
-        _ => false,
-    }
+    let (SqlError::Connect(report) | SqlError::Database { report, .. }) = err else {
+        return false;
+    };
+    report.is_silence()
 }

@@ -45,8 +45,8 @@ pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Noted {
             renderer,
             replicas: 0,
         };
-        let made = children::deployment(app, &make);
-        let hash = made.as_ref().and_then(|made| made.applied());
+        let desired = children::deployment(app, &make);
+        let hash = desired.as_ref().and_then(|desired| desired.applied());
         hash.is_some() && hash == applied.as_deref()
     };
     let bases = as_told.base.iter().cloned();

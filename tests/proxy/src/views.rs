@@ -239,7 +239,7 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn event<'a>(text: &'a str, occurrence: u32) -> Event<'a> {
+    fn event(text: &str, occurrence: u32) -> Event<'_> {
         Event {
             resource: "pods",
             object: "n/a",

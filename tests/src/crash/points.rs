@@ -64,24 +64,25 @@ impl Point {
 
     /// Whether the answer says that trying again is in vain until something changes.
     pub(super) fn is_for_good(&self) -> bool {
-        match &self.fault {
-            Fault::Refuse { code, .. } => matches!(code, 403 | 422),
-            Fault::Raise(state) => state == "42501",
-            _ => false,
-        }
+        matches!(
+            &self.fault,
+            Fault::Refuse {
+                code: 403 | 422,
+                ..
+            }
+        ) || matches!(&self.fault, Fault::Raise(state) if state == "42501")
     }
 
     /// Whether what a line of the end tells of has to be alike.
     pub(super) fn compares(&self, line: &str) -> bool {
-        match &self.fault {
-            // What is not seen may be made again, or never.
-            Fault::Hold { .. } => !line.starts_with("count "),
-            // A failure is told.
-            Fault::Refuse { .. } | Fault::Reject(_) | Fault::Raise(_) => {
-                !line.starts_with("count created event ")
-            }
-            _ => true,
-        }
+        // What is not seen may be made again, or never.
+        let is_hidden = matches!(self.fault, Fault::Hold { .. });
+        let is_told = matches!(
+            self.fault,
+            Fault::Refuse { .. } | Fault::Reject(_) | Fault::Raise(_)
+        );
+        !(is_hidden && line.starts_with("count ")
+            || is_told && line.starts_with("count created event "))
     }
 
     /// In one line.
@@ -99,7 +100,16 @@ impl Point {
                 };
                 format!("{how} at `{until}` #{nth}, sees the past of")
             }
-            other => format!("has {other:?} for"),
+            other @ (Fault::Lose(_)
+            | Fault::Refuse { .. }
+            | Fault::Delay { .. }
+            | Fault::Drop
+            | Fault::Duplicate
+            | Fault::Cut
+            | Fault::Pause
+            | Fault::Reject(_)
+            | Fault::Raise(_)
+            | Fault::Gone) => format!("has {other:?} for"),
         };
         let Self {
             flow,

@@ -199,7 +199,17 @@ impl Lane<'_> {
         let reached = match point.fault {
             Fault::Kill(_) => died_at.is_some(),
             Fault::Past(_) => director.was_in_the_past(),
-            _ => !director.made().is_empty(),
+            Fault::Lose(_)
+            | Fault::Refuse { .. }
+            | Fault::Delay { .. }
+            | Fault::Drop
+            | Fault::Duplicate
+            | Fault::Cut
+            | Fault::Pause
+            | Fault::Reject(_)
+            | Fault::Raise(_)
+            | Fault::Hold { .. }
+            | Fault::Gone => !director.made().is_empty(),
         };
         if reached {
             Verdict::Alike { took }

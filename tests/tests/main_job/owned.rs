@@ -1,5 +1,6 @@
 //! Every field that Signalbox owns, found in the live objects' managed fields: whatever is made of it, it is restored.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kube::api::PostParams;
@@ -49,8 +50,7 @@ fn pointer(object: &Value, path: &[String]) -> Option<String> {
         let next = match sort {
             "f" => name.replace('~', "~0").replace('/', "~1"),
             "k" => {
-                let keys: Value = serde_json::from_str(name).unwrap();
-                let keys = keys.as_object().unwrap();
+                let keys: BTreeMap<String, Value> = serde_json::from_str(name).ok()?;
                 let is_it = |item: &Value| keys.iter().all(|(key, value)| item[key] == *value);
                 at.as_array()?.iter().position(is_it)?.to_string()
             }

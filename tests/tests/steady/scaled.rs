@@ -76,7 +76,7 @@ async fn scale(objects: &Objects, asked: &Asked, size: i32) {
         {
             Ok(_) => return,
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(error) => panic!("{error}"),
+            other => drop(other.unwrap()),
         }
     }
 }

@@ -147,7 +147,9 @@ fn trouble(source: Source, error: &watcher::Error) -> Trouble {
         watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause) => {
             ("watch", cause)
         }
-        other => return Trouble::Blind(other.to_string()),
+        other @ (watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion) => {
+            return Trouble::Blind(other.to_string());
+        }
     };
     if let kube::Error::Api(status) = cause {
         match status.code {

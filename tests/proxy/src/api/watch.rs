@@ -104,7 +104,9 @@ impl Watch {
         let (kind, resource) = (word("/type"), self.resource.as_str());
         let text = format!("api event {kind} {resource} {object}");
         let about = format!("{resource} {object}");
-        let changes = self.seen.changes(kind, &about, &event["object"]);
+        let changes = self
+            .seen
+            .changes(kind, &about, event.get("object").unwrap_or(&Value::Null));
         let Ok(step) = self.director.arrive_with(&text, false, changes) else {
             return false;
         };
@@ -147,8 +149,8 @@ impl Watch {
                 views.hold(about, (until, nth), at_most_ms, line);
                 true
             }
-            Some(Fault::Past(past)) => {
-                views.keep(resource, word("/object/metadata/resourceVersion"), past);
+            Some(Fault::Past(from)) => {
+                views.keep(resource, word("/object/metadata/resourceVersion"), from);
                 pass(line)
             }
             Some(Fault::Kill(Place::After)) => {

@@ -41,7 +41,7 @@ impl Options {
                 match random.below(10) {
                     0..=2 => self.trigger(at, &name, number, &mut asks, random),
                     3 | 4 if let Some(schema) = &mut schema => {
-                        self.schema(at, &name, schema, random)
+                        self.schema(at, &name, schema, random);
                     }
                     _ => {
                         let of_schema = schema.is_some().then_some(&*name);

@@ -16,13 +16,16 @@ use crate::api::store::{Kept, Place, terminating};
 use crate::controllers::BAD;
 use crate::database::SimulatedDatabase;
 
+/// A child and where it is.
+type Child<'a> = (&'a Place, &'a Arc<Kept>);
+
 impl Oracle {
     /// What is not yet as it must be in the end.
     #[must_use]
     pub fn missing(&self, server: &Server, database: &SimulatedDatabase) -> Vec<String> {
         let store = server.store();
         let mut missing = Vec::new();
-        let mut children: BTreeMap<(&str, &str), Vec<(&Place, &Arc<Kept>)>> = BTreeMap::new();
+        let mut children: BTreeMap<(&str, &str), Vec<Child<'_>>> = BTreeMap::new();
         for (place, child) in store.everything() {
             if !place.resource.custom {
                 let of = (place.namespace.as_str(), label(child, LABEL_OWNER));
@@ -176,9 +179,7 @@ fn schema(migration: &Value, applied: &[String]) -> Option<String> {
         migration.pointer("/spec/release"),
         migration.pointer("/status/released"),
     );
-    if release.is_none() {
-        return None;
-    }
+    release?;
     if release != released {
         return Some(format!("{release:?} is asked for, {released:?} is done"));
     }

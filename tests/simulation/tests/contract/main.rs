@@ -37,7 +37,7 @@ async fn everything(client: Client) -> Vec<String> {
 
 async fn model() -> Vec<String> {
     let (died, _listens) = tokio::sync::mpsc::unbounded_channel();
-    let net = Net::new(1, Timestamp::UNIX_EPOCH, died);
+    let net = Net::new(1, Timestamp::UNIX_EPOCH, died, false);
     let part = Part::new(
         "test",
         Timestamp::UNIX_EPOCH,
