@@ -4,11 +4,7 @@
 
 use std::time::Duration;
 
-/// Prints `FIGURE <name> <value> <unit>`.
-#[expect(clippy::print_stdout, reason = "the output of a suite is what is read")]
-pub fn figure(name: &str, value: f64, unit: &str) {
-    println!("FIGURE {name} {value:.2} {unit}");
-}
+pub use signalbox_scoreboard::tell as figure;
 
 /// Prints p50, p95 and the highest of times, in seconds; returns the p95.
 ///

@@ -4,6 +4,7 @@
 
 pub mod rows;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -26,13 +27,14 @@ pub struct Figure {
 /// Prints a figure (`FIGURE <name> <value> <unit>`) and keeps it, in place of an earlier one of the name.
 ///
 /// # Panics
-/// If the folder of the build can't be written.
+/// If the value is no number, or the folder of the build can't be written.
 #[expect(
     clippy::print_stdout,
     clippy::expect_used,
     reason = "figures are for people; without a folder there is nothing to do"
 )]
-pub fn tell(name: &str, value: f64, unit: &str) {
+pub fn tell(name: &str, value: impl Display, unit: &str) {
+    let value: f64 = value.to_string().parse().expect("a number");
     println!("FIGURE {name} {} {unit}", brief(value));
     let figure = Figure {
         name: name.to_owned(),
@@ -52,19 +54,12 @@ pub fn tell(name: &str, value: f64, unit: &str) {
     std::fs::rename(&new, &path).expect("a figure can be kept");
 }
 
-/// The same for a count.
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
-pub fn tell_count(name: &str, count: usize, unit: &str) {
-    tell(name, count as f64, unit);
-}
-
 /// The same for how many of a hundred; of none, all.
 #[expect(clippy::cast_precision_loss, reason = "counts are small")]
 pub fn tell_share(name: &str, some: usize, of: usize) {
-    let share = if of == 0 {
-        100.0
-    } else {
-        some as f64 * 100.0 / of as f64
+    let share = match of {
+        0 => 100.0,
+        of => some as f64 * 100.0 / of as f64,
     };
     tell(name, share, "%");
 }

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use signalbox_scoreboard::{tell_count, tell_share};
+use signalbox_scoreboard::{tell, tell_share};
 
 use super::flow::{ALL, Flow};
 use super::lane::Lane;
@@ -214,9 +214,9 @@ pub fn report(word: &str, verdicts: &Verdicts) {
         all.len() - missed - unlike
     );
     let reached = all.len() - missed;
-    tell_count(word, reached, "points");
+    tell(word, reached, "points");
     tell_share(&format!("{word}-converged"), reached - unlike, reached);
-    tell_count(&format!("{word}-twice"), twice(&all), "effects");
+    tell(&format!("{word}-twice"), twice(&all), "effects");
     assert_eq!(
         unlike, 0,
         "points that end otherwise than a run without a fault"

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signalbox_devcluster::{faketime, to_stderr};
+use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::objects::stable;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually};
@@ -163,7 +164,7 @@ async fn with_the_clock_of(part: Part) {
 
     let took = release(&objects, &clock, 2).await;
     all_serve(&world, &objects).await;
-    println!("FIGURE clock_{}_release {took:.1} s", part.name());
+    figure(&format!("clock-{}-release", part.name()), took, "s");
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     let pauses = PAUSES as f64;
     // The first sight of a step may be late, never early; the rest is the load of the machine.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use signalbox_common::rights::{Component, Rule};
+use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::objects::ready;
 use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, eventually};
@@ -279,13 +280,10 @@ async fn each_right_that_is_taken_away_is_named_and_costs_little() {
         .await;
         slowest = slowest.max(back.elapsed());
     }
-    println!("FIGURE revoked_rights_walked {} rights", rights.len());
-    println!("FIGURE revoked_rights_needed {needed} rights");
-    println!("FIGURE revoked_refusals_most {most} per_object_and_minute");
-    println!(
-        "FIGURE revoked_healed_slowest {:.1} s",
-        slowest.as_secs_f64()
-    );
+    figure("revoked-rights-walked", rights.len(), "rights");
+    figure("revoked-rights-needed", needed, "rights");
+    figure("revoked-refusals-most", most, "per object and minute");
+    figure("revoked-healed-slowest", slowest.as_secs_f64(), "s");
     assert!(needed > 0, "no right was missed");
     assert!(slowest <= HEALED, "{slowest:?}");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use kube::api::{PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
+use signalbox_tests::figures::figure;
 use signalbox_tests::objects::{condition, stable};
 use signalbox_tests::{Objects, eventually};
 use tokio::task::JoinHandle;
@@ -225,8 +226,8 @@ async fn an_autoscaler_scales_all_through_a_canary_and_a_rollback() {
     .await;
     watching.abort();
     let (least, events) = *least.lock().unwrap();
-    println!("FIGURE autoscaled_canary_least_capacity {least:.2} share");
-    println!("FIGURE autoscaled_canary_sizes {} writes", asked.count());
+    figure("autoscaled-canary-least-capacity", least, "share");
+    figure("autoscaled-canary-sizes", asked.count(), "writes");
     assert!(events > 40, "{events} events were counted");
     assert!(least >= 1.0, "{least} of what was asked for served");
     assert_eq!(own(&objects.get("hpa", "orders").await), hpa);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::{Objects, World, WorldOptions, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -186,9 +187,9 @@ async fn a_database_that_does_not_answer() {
 
     let waited = door.waited.lock().unwrap().clone();
     let longest = waited.iter().max().unwrap().as_secs_f64();
-    println!("FIGURE silent_database_connect_longest {longest:.1} s");
-    println!("FIGURE silent_database_others_without {alone} ms");
-    println!("FIGURE silent_database_others_beside {beside} ms");
+    figure("silent-database-connect-longest", longest, "s");
+    figure("silent-database-others-without", alone, "ms");
+    figure("silent-database-others-beside", beside, "ms");
     assert!((4.5..8.0).contains(&longest), "{waited:?}");
     assert!(
         beside <= 3 * alone + 2_000,
@@ -233,7 +234,7 @@ async fn a_database_that_falls_silent_in_the_middle_of_a_file() {
     door.open.send_replace(true);
     objects.is_ready("dbm", "schema").await;
     assert_eq!(applied(&direct).await, both_once());
-    println!("FIGURE silent_mid_file_noticed {noticed:.1} s");
-    println!("FIGURE silent_mid_file_others_beside {beside} ms");
+    figure("silent-mid-file-noticed", noticed, "s");
+    figure("silent-mid-file-others-beside", beside, "ms");
     assert!(noticed < 60.0, "{noticed}");
 }

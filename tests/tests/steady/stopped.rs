@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use signalbox_proxy::trace::effects;
 use signalbox_proxy::{Fault, Masks, Plan};
-use signalbox_scoreboard::tell_count;
+use signalbox_scoreboard::tell;
 use signalbox_tests::proxied::ProxiedPart;
 use signalbox_tests::silence::falls_silent;
 use signalbox_tests::{Objects, Part, World, eventually};
@@ -87,9 +87,9 @@ async fn a_stopped_executor_writes_too_late() {
         }
     }
     let all = late.refused + late.created + late.changed.len();
-    tell_count("late-writes", all, "writes");
-    tell_count("late-writes-that-change", late.changed.len(), "writes");
-    tell_count("late-creates", late.created, "writes");
+    tell("late-writes", all, "writes");
+    tell("late-writes-that-change", late.changed.len(), "writes");
+    tell("late-creates", late.created, "writes");
     assert_eq!(late.changed, Vec::<String>::new());
     assert!(late.refused >= 10, "{} were refused", late.refused);
 }

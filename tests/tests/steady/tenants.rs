@@ -8,6 +8,7 @@ use kube::api::{WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use signalbox_common::bus::rights::Role;
 use signalbox_common::rights::tenant_yaml;
+use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::app;
 use signalbox_tests::objects::ready;
 use signalbox_tests::{Objects, World, eventually, fleet};
@@ -249,15 +250,9 @@ async fn namespaces_that_may_nothing_hold_up_nobody() {
     let minutes = since.elapsed().as_secs_f64() / 60.0;
     #[expect(clippy::cast_precision_loss, reason = "a few flights")]
     let rate = flights as f64 / minutes / (3 * APPS) as f64;
-    println!(
-        "FIGURE tenants_latency_p95_without {} ms",
-        without.as_millis()
-    );
-    println!(
-        "FIGURE tenants_latency_p95_beside {} ms",
-        beside.as_millis()
-    );
-    println!("FIGURE tenants_bad_flights {rate:.1} per_app_and_minute");
+    figure("tenants-latency-p95-without", without.as_millis(), "ms");
+    figure("tenants-latency-p95-beside", beside.as_millis(), "ms");
+    figure("tenants-bad-flights", rate, "per app and minute");
     assert!(rate <= 24.0, "{rate} flights of an app and minute");
     assert_eq!(
         events(&world, &ending).await,
@@ -283,7 +278,7 @@ async fn namespaces_that_may_nothing_hold_up_nobody() {
     for objects in bad {
         heals(objects).await;
     }
-    println!("FIGURE tenants_heal {:.1} s", back.elapsed().as_secs_f64());
+    figure("tenants-heal", back.elapsed().as_secs_f64(), "s");
     for name in names(APPS) {
         ending
             .patch("papp", &name, json!({"metadata": {"finalizers": null}}))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::SCHEMA;
+use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::{app, migration};
 use signalbox_tests::objects::{ready, stable};
 use signalbox_tests::{Objects, Part, PartProcess, World, eventually, fleet};
@@ -193,13 +194,14 @@ async fn an_older_build_is_upgraded_under_load() {
         "{text}"
     );
     assert_eq!((code, counts["missing"]), (Some(1), 0), "{text}");
-    println!(
-        "FIGURE upgrade_changes {} changes",
-        changes.load(Ordering::Relaxed)
+    figure(
+        "upgrade-changes",
+        changes.load(Ordering::Relaxed),
+        "changes",
     );
-    println!("FIGURE upgrade_replay_same {} plans", counts["same"]);
-    println!("FIGURE upgrade_replay_differs {} plans", counts["differs"]);
-    println!("FIGURE upgrade_dead_messages {dead} messages");
+    figure("upgrade-replay-same", counts["same"], "plans");
+    figure("upgrade-replay-differs", counts["differs"], "plans");
+    figure("upgrade-dead-messages", dead, "messages");
     let generation = |app: &Value| fleet::is_current(app);
     assert!(objects.list("papp").await.iter().all(generation));
 }
