@@ -199,7 +199,7 @@ fn failed(
     let asked = asked.min(later(seen.observed_at, CAP));
     let until = later(seen.observed_at, wait).max(asked);
     Some(LastFailure {
-        action: failure.action.clone(),
+        action: blamed(seen, failure, row),
         class: label.to_owned(),
         message: clip(&failure.message, 1024),
         attempts,
@@ -209,6 +209,19 @@ fn failed(
         until: Some(until).filter(|_| !waits_for_change(label)),
         reconcile_id: Some(outcome.reconcile_id.to_string()),
     })
+}
+
+/// What is held back: the action, or the whole plan where another one that failed for the same reason still
+/// waits. Else each would be tried while the other one waits.
+fn blamed(seen: &Observation, failure: &Failure, row: Option<&LastFailure>) -> String {
+    let waits = |other: &LastFailure| other.until.is_some_and(|until| until > seen.observed_at);
+    let whole =
+        row.is_some_and(|row| row.action == PLAN || (row.action != failure.action && waits(row)));
+    if whole {
+        PLAN.to_owned()
+    } else {
+        failure.action.clone()
+    }
 }
 
 /// The failure of a whole plan.
@@ -243,8 +256,13 @@ fn since(row: Option<&LastFailure>, seen: &Observation) -> Timestamp {
         .min(seen.observed_at)
 }
 
-/// Whether the class means the plan as a whole and only a plan that gets through ends it.
+/// Whether a class may be that of a plan as a whole, which only a plan that gets further ends.
 fn is_whole(class: &str) -> bool {
+    is_lost(class) || ErrorClass::from_label(class).is_some()
+}
+
+/// Whether the class says that nobody told what came of the plan.
+fn is_lost(class: &str) -> bool {
     class == INTERRUPTED || class == DEAD
 }
 
@@ -268,7 +286,7 @@ fn waits_for_change(class: &str) -> bool {
 /// Reason of Stalled, if the failure needs help from outside.
 fn stall(failure: &LastFailure) -> Option<String> {
     let stalled = waits_for_change(&failure.class)
-        || (is_whole(&failure.class) && failure.attempts >= STALLED_AFTER);
+        || (is_lost(&failure.class) && failure.attempts >= STALLED_AFTER);
     stalled.then(|| failure.class.clone())
 }
 

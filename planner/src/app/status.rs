@@ -128,9 +128,13 @@ pub(super) fn finish(
         mood.phase
     };
     new.phase = Some(phase.to_owned());
-    new.last_failure = failure;
     new.observed_generation = app.generation();
     new.conditions = conditions(app, &mood, &reason);
+    if failure.is_some() && failure != app.status.last_failure {
+        // A failure is told before anything is tried again: another one would keep the telling from its turn.
+        draft.actions.clear();
+    }
+    new.last_failure = failure;
     let earlier = draft.keys();
     if let Some(patch) = crate::status::patch(app.object, &app.status, &new) {
         let occurrence = signalbox_common::digest::short_of_json(&patch, 32);

@@ -206,3 +206,28 @@ fn an_executors_clock_that_is_ahead_holds_nothing_back_for_long() {
     let until = assess(&seen, None, 1).until.unwrap();
     assert_eq!(until, "2026-01-01T00:00:30Z".parse().unwrap());
 }
+
+/// A policy refused an app's `ConfigMap` and its Deployment in turn: each was tried while the other one waited.
+#[test]
+fn two_actions_that_are_refused_in_turn_wait_together() {
+    let at = |at: &str, flight| {
+        let mut seen = seen(at, &timer(), Some(failed("Forbidden", flight)));
+        if let (2, Some(outcome)) = (flight, &mut seen.outcome) {
+            let OutcomeResult::Failed(failure) = &mut outcome.result else {
+                unreachable!("it failed")
+            };
+            failure.action = "apply/ConfigMap/web".to_owned();
+        }
+        seen
+    };
+    let first = assess(&at("2026-01-01T00:00:00Z", 1), None, 1);
+    let first = first.last_failure.unwrap();
+    let both = assess(&at("2026-01-01T00:00:01Z", 2), Some(&first), 1);
+    assert!(both.holds(KEY) && both.holds("apply/ConfigMap/web") && !both.holds(STATUS));
+    let told = both.settle(&[KEY.to_owned()]).unwrap();
+    assert_eq!((told.action.as_str(), told.attempts), (PLAN, 2));
+    // Behind the wait, one of them still fails: together again, for longer.
+    let again = assess(&at("2026-01-01T00:10:00Z", 3), Some(&told), 1);
+    assert!(again.holds("apply/ConfigMap/web"));
+    assert_eq!(again.last_failure.unwrap().attempts, 3);
+}

@@ -11,6 +11,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use signalbox_scoreboard::tell;
 use signalbox_simulation::{Options, run, trace};
 
 /// Seeds by default.
@@ -51,6 +52,8 @@ fn seeds_hold_every_invariant() {
         }
     });
     let failed = failed.into_inner().unwrap();
+    tell("seeds", end, "seeds");
+    tell("seeds-broken", failed.len(), "seeds");
     assert!(
         failed.is_empty(),
         "{} of {end} seeds:\n{}",

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use signalbox_proxy::trace::Entry;
 use signalbox_proxy::{Fault, Loss, Masks, Occurrence, Plan, Rule};
+use signalbox_tests::figures::figure;
 use signalbox_tests::{Objects, Part};
 
 use crate::{all_serve, create, names, proxied, requests, set, world};
@@ -110,10 +111,11 @@ async fn a_storm_of_refusals_and_lost_answers() {
     assert_eq!(calm, stormy, "the same objects");
     assert!(director.made().len() * 8 > *sent, "the storm was one");
     let hasty = hasty(director);
+    figure("api-storm-before-retry-after", hasty.len(), "requests");
     assert!(hasty.is_empty(), "{hasty:?}");
     #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
     let ratio = *sent as f64 / *needed as f64;
-    println!("{ratio:.2} requests per needed request");
+    figure("api-storm-requests-per-needed", ratio, "times");
     assert!(ratio <= 2.0, "{ratio}");
 }
 

@@ -79,6 +79,7 @@ spec:
   matchConstraints:
     resourceRules:
       - {{ apiGroups: [apps], apiVersions: ['*'], resources: [deployments], operations: [CREATE, UPDATE] }}
+      - {{ apiGroups: [''], apiVersions: ['*'], resources: [services, configmaps], operations: [CREATE, UPDATE] }}
   validations:
     - {{ expression: \"!request.userInfo.username.endsWith(':executor')\", message: frozen }}
 ---
