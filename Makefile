@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults seeds check fmt lint build servers generate generated
+.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults seeds scoreboard check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,7 @@ dev: tools ## The same servers and parts with the example app, until Ctrl-C
 
 test: tools fmt-check lint pure generated build servers ## Everything: format, lints, generated files, all tests on real servers
 	$(CARGO) test --workspace --no-fail-fast
+	@$(CARGO) run --quiet --package signalbox-scoreboard || true
 	@echo "all tests passed"
 
 bench: tools servers ## Measure speed and memory against the bare writes (about five minutes; an idle machine)
@@ -51,6 +52,14 @@ steady-faults: tools servers build ## Faults that last, in their long forms, wit
 	@SIGNALBOX_AWAY_SECONDS=180 SIGNALBOX_BUS_AWAY_SECONDS=600 SIGNALBOX_SILENT_SECONDS=120 SIGNALBOX_REVOKED=all SIGNALBOX_STEADY_LONG=1 \
 		$(CARGO) test --quiet --workspace --test steady -- --nocapture --test-threads=1
 	@SIGNALBOX_STEADY_LONG=1 $(CARGO) test --quiet --workspace --test main_job every_owned_field -- --nocapture
+
+scoreboard: tools servers build ## Measure what is promised and print it row by row (LONG=1: every point, long outages, hours)
+	@export SINCE=$$(date -u +%Y-%m-%dT%H:%M:%SZ); \
+	$(if $(LONG),$(MAKE) --no-print-directory crash-points views refusals steady-faults,\
+		$(CARGO) test --quiet --workspace --test crash_points --test steady -- --nocapture || true; \
+		$(CARGO) test --quiet --workspace --test main_job every_owned_field -- --nocapture || true); \
+	$(CARGO) test --quiet --workspace --test simulation || true; \
+	$(CARGO) run --quiet --package signalbox-scoreboard -- --since "$$SINCE"
 
 seeds: ## Run 100,000 seeds of the simulation, optimised: make seeds COUNT=1000 FROM=1
 	@$(CARGO) run --quiet --release --package signalbox-simulation -- --from $(or $(FROM),1) --count $(or $(COUNT),100000)

@@ -58,6 +58,55 @@ pub const ROWS: &[Row] = &[
         "crash-points-twice",
         AtMost(0.0),
     ),
+    row("unobserved and stale states, tried", "views", Told),
+    row(
+        "unobserved and stale states that converge",
+        "views-converged",
+        AtLeast(100.0),
+    ),
+    row("refusals and lost answers, tried", "refusals", Told),
+    row(
+        "refusals and lost answers that converge",
+        "refusals-converged",
+        AtLeast(100.0),
+    ),
+    row("seeds of the simulation", "seeds", AtLeast(10_000.0)),
+    row("seeds with a broken invariant", "seeds-broken", AtMost(0.0)),
+    row(
+        "bus lost, rolled back or wiped: every app at its newest",
+        "bus-loss-settled",
+        AtMost(30.0),
+    ),
+    row(
+        "storm of API faults: requests per needed one",
+        "api-storm-requests-per-needed",
+        AtMost(2.0),
+    ),
+    row(
+        "storm of API faults: requests before `Retry-After` ended",
+        "api-storm-before-retry-after",
+        AtMost(0.0),
+    ),
+    row(
+        "watcher killed: a change is served, p95",
+        "failover-watcher-killed-p95",
+        AtMost(5.0),
+    ),
+    row(
+        "leader paused: a change is served, p95",
+        "failover-leader-paused-p95",
+        AtMost(5.0),
+    ),
+    row(
+        "executor killed: plans resume, p95",
+        "failover-executor-killed-p95",
+        AtMost(5.0),
+    ),
+    row(
+        "executor killed: long work resumes, p95",
+        "failover-long-work-p95",
+        AtMost(10.0),
+    ),
     row(
         "late writes of a stopped executor, tried",
         "late-writes",
@@ -67,6 +116,26 @@ pub const ROWS: &[Row] = &[
         "late writes that change an existing object",
         "late-writes-that-change",
         AtMost(0.0),
+    ),
+    row(
+        "drift of every owned field restored, p95",
+        "drift-restored-p95",
+        AtMost(5.0),
+    ),
+    row(
+        "bus away with 1,000 changes: memory of the watcher",
+        "bus-away-memory-watcher",
+        AtMost(20.0),
+    ),
+    row(
+        "bus away with 1,000 changes: memory of the planner",
+        "bus-away-memory-planner",
+        AtMost(20.0),
+    ),
+    row(
+        "bus away with 1,000 changes: memory of the executor",
+        "bus-away-memory-executor",
+        AtMost(20.0),
     ),
 ];
 
