@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::store::Place;
 
@@ -55,6 +55,8 @@ fn without(value: &Value) -> Value {
             .iter()
             .filter(|(name, _)| !FIELDS.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), without(value)))
+            // What had nothing but masked fields is as if it were not there.
+            .filter(|(name, value)| name != "annotations" || *value != json!({}))
             .collect(),
         Value::Array(items) => items.iter().map(without).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),

@@ -87,8 +87,12 @@ fn remove(object: &mut Value, path: &str) {
         return;
     };
     let field = field.replace("~1", "/");
-    if let Some(Value::Object(parent)) = object.pointer_mut(parent) {
-        parent.remove(&field);
+    if let Some(Value::Object(fields)) = object.pointer_mut(parent)
+        && fields.remove(&field).is_some()
+        && fields.is_empty()
+    {
+        // What had nothing else is as if it were not there.
+        remove(object, parent);
     }
 }
 
