@@ -45,5 +45,6 @@ pub use error::DevClusterError;
 pub use faketime::faketime;
 pub use locate::locate;
 pub use options::{ClusterOptions, Identity, NatsOptions};
+pub use ports::free_port;
 pub use progress::{Progress, ProgressSink, to_stderr};
 pub use servers::{Server, Tool};

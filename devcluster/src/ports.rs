@@ -81,7 +81,10 @@ impl PortTable {
 }
 
 /// A port that nothing listens on.
-fn free_port() -> Result<u16, DevClusterError> {
+///
+/// # Errors
+/// If none was found.
+pub fn free_port() -> Result<u16, DevClusterError> {
     for _ in 0..TRIES {
         let port = match range() {
             Some((low, high)) => low + random_number()? % (high - low),

@@ -112,7 +112,7 @@ async fn ask(client: &async_nats::Client, namespace: &str) -> Value {
 
 /// A bus that has nothing yet: all is made; then a field of each stream is changed by hand and brought back.
 async fn a_bus_of_its_own(world: &World) -> (ProxiedPart, Companion) {
-    let (server, url) = own_bus(world, 0);
+    let (server, url) = own_bus(world, 0).await;
     let ensuring = ProxiedPart::new(world, Part::Watcher, url, None, &[]).await;
     let bus = JetStreamBus::with_args(&through(world, &ensuring, "ensure"), &Role::Ensure)
         .await

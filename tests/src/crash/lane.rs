@@ -4,14 +4,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use signalbox_common::bus::ensure::{EnsureArgs, Storage, ensure};
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::config::CommonArgs;
 use signalbox_common::rights::tenant_yaml;
-use signalbox_devcluster::{Companion, Tool};
+use signalbox_devcluster::{Companion, Tool, free_port};
 use signalbox_proxy::Masks;
+use tokio::net::TcpStream;
 
 use super::flow::Flow;
 use super::record::Record;
@@ -19,8 +21,11 @@ use crate::bus::BusView;
 use crate::objects::Objects;
 use crate::parts::Part;
 use crate::proxied::ProxiedPart;
+use crate::wait::eventually;
 use crate::world::World;
 
+/// Ten servers may start at once.
+const PATIENCE: Duration = Duration::from_mins(1);
 const PARTS: [Part; 3] = [Part::Watcher, Part::Planner, Part::Executor];
 
 /// A lane.
@@ -48,7 +53,7 @@ impl<'w> Lane<'w> {
             .await;
         world.apply(&tenant_yaml(&namespace, &["ledger-db"])).await;
         world.apply(&own_lease(&namespace)).await;
-        let (nats, nats_url) = own_bus(world, number);
+        let (nats, nats_url) = own_bus(world, number).await;
         let common = |role: &str| CommonArgs {
             nats_url: nats_url.clone(),
             ..world.common_args(role)
@@ -219,11 +224,8 @@ subjects: [{{ kind: ServiceAccount, name: watcher, namespace: signalbox-system }
 ///
 /// # Panics
 /// If it does not start.
-#[must_use]
-pub fn own_bus(world: &World, number: usize) -> (Companion, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+pub async fn own_bus(world: &World, number: usize) -> (Companion, String) {
+    let port = free_port().expect("a free port");
     let folder = world.cluster.dir();
     let store = folder.join(format!("nats-lane-{number}"));
     let config = folder.join(format!("nats-lane-{number}.conf"));
@@ -243,5 +245,10 @@ pub fn own_bus(world: &World, number: usize) -> (Companion, String) {
         .cluster
         .start_beside(&name, program, &arguments, Vec::new())
         .expect("the lane's bus starts");
+    eventually("the lane's bus listens", PATIENCE, || async {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await;
+        stream.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
     (nats, format!("nats://127.0.0.1:{port}"))
 }
