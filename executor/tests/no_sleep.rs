@@ -14,8 +14,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What runs beside the plans, behind a claim: renewals, results that are written again, SQL's limits.
-const LONG_WORK: [&str; 6] = [
+/// What runs beside the plans: whether a right is back; behind a claim: renewals, results that are written again, SQL's limits.
+const LONG_WORK: [&str; 7] = [
+    "api/rights.rs",
     "claims/ledger.rs",
     "claims/lease.rs",
     "claims/work.rs",

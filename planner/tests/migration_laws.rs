@@ -427,6 +427,30 @@ fn a_file_that_was_changed_after_it_was_applied_stalls() {
     assert_eq!(world.applied().len(), 5);
 }
 
+/// It was recorded as of unknown content, which nothing could ever be equal to.
+#[test]
+fn a_file_taken_out_while_it_is_applied_is_known_once_it_is_back() {
+    let mut world = World::new(&FIVE, false);
+    while world.work.is_none() {
+        let Verdict::Act { actions } = world.plan(Cause::Timer).verdict else {
+            panic!("the first file is to be claimed");
+        };
+        world.execute(&actions, None, false);
+    }
+    let all = world.spec["files"].clone();
+    world.change(|spec| {
+        spec["files"].as_array_mut().unwrap().remove(0);
+    });
+    world.finish_work(Fate::Succeeds);
+    world.run(&mut std::iter::empty());
+    assert_eq!(world.status["applied"][0]["name"], "V1__removed.sql");
+    world.change(|spec| spec["files"] = all);
+    world.run(&mut std::iter::empty());
+    assert_eq!(world.status["phase"], "Applied");
+    assert_eq!(world.status["applied"][0]["name"], "V1__tables.sql");
+    assert_eq!(world.applied().len(), 5);
+}
+
 #[test]
 fn a_file_that_comes_late_into_its_config_map_is_found() {
     let mut world = World::new(&FIVE, false);

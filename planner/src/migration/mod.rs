@@ -36,6 +36,7 @@ pub(crate) fn decide(seen: &Observation, object: &LiveObject) -> Draft {
         turn.hold_whole();
     } else {
         turn.settle_claims();
+        turn.recognise();
         turn.sweep_leases();
         turn.next();
     }

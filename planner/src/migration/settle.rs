@@ -64,7 +64,7 @@ impl Turn<'_> {
             ),
             // Nobody knows any more: then it counts as what is not safe.
             phase: file.map_or(Phase::Contract, |file| file.phase),
-            // Another content than the present one: a mismatch.
+            // Another content than the present one: a mismatch, until that content is back.
             sha256: current
                 .and_then(|file| file.digest.as_ref())
                 .map(|digest| digest.sha256.clone())
@@ -84,6 +84,24 @@ impl Turn<'_> {
                 .sort_by(|a, b| compare(version_of(&a.name), version_of(&b.name)));
         }
         self.new.claims.remove(key);
+    }
+
+    /// What was applied after its file had been taken out or changed is known again once the file is back: the id of
+    /// its step says what was applied.
+    pub(super) fn recognise(&mut self) {
+        let view = self.view;
+        let unknown = |done: &&mut AppliedFile| done.sha256.is_empty();
+        for done in self.new.applied.iter_mut().filter(unknown) {
+            let back = view.files.iter().find_map(|file| {
+                let is_it = view.step_id(file)?.to_string() == done.step_id;
+                is_it.then_some((file, file.digest.as_ref()?))
+            });
+            if let Some((file, digest)) = back {
+                done.name.clone_from(&file.name);
+                done.phase = file.phase;
+                done.sha256.clone_from(&digest.sha256);
+            }
+        }
     }
 
     /// Work that nobody wants any more is cancelled; what came of it is awaited.

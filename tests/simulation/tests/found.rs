@@ -88,3 +88,25 @@ fn replicas_changed_while_an_old_revision_drains() {
         (33_000, Act::Join),
     ]);
 }
+
+/// A file that was taken out while it was applied, and came back: what had been applied was never known again.
+#[test]
+fn a_file_taken_out_while_it_is_applied_comes_back() {
+    let files = |names: &[&str]| Wish::Migrate(names.iter().map(ToString::to_string).collect());
+    let (one, two) = (
+        || user(files(&["V1__a.sql"])),
+        || user(files(&["V1__a.sql", "V2__b.sql"])),
+    );
+    let create = json!({ "migrations": { "name": "web-schema" } });
+    ends_well(vec![
+        (300, one()),
+        (500, user(Wish::Create(create))),
+        (10_000, two()),
+        (
+            10_050,
+            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
+        ),
+        (10_600, one()),
+        (20_000, two()),
+    ]);
+}
