@@ -9,7 +9,13 @@ use signalbox_common::wire::action::PatchStatus;
 use signalbox_common::wire::{Action, LiveObject};
 
 /// The action that turns the status `old` (as it was read) into `new`; none if they are the same.
-pub(crate) fn patch<T: Serialize>(object: &LiveObject, old: &T, new: &T) -> Option<Action> {
+pub(crate) fn patch<T>(object: &LiveObject, old: &T, new: &T) -> Option<Action>
+where
+    T: Serialize + PartialEq,
+{
+    if old == new {
+        return None;
+    }
     let old = serde_json::to_value(old).unwrap_or_default();
     let new = serde_json::to_value(new).unwrap_or_default();
     difference(&old, &new).map(|status| action(object, status))

@@ -79,13 +79,12 @@ impl LiveObject {
     /// refuse a write.
     #[must_use]
     pub fn basis(&self) -> String {
-        let mut content = match self.generation {
-            Some(_) => Value::Null,
-            None => self.content.clone(),
-        };
-        if let Some(fields) = content.as_object_mut() {
-            fields.remove("status");
-        }
+        let content = self.content.as_object();
+        let content = content.filter(|_| self.generation.is_none());
+        let content = content.map(|fields| -> BTreeMap<_, _> {
+            let rest = fields.iter().filter(|(field, _)| *field != "status");
+            rest.collect()
+        });
         crate::digest::of_json(&(
             &self.uid,
             self.generation,

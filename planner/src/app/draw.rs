@@ -3,6 +3,8 @@
 //! Decides which actions there are and what each comes after; what is held back by a failure is left
 //! out with all that depends on it. Never decides the course.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::action::Scale;
@@ -186,20 +188,24 @@ impl Drawing<'_, '_> {
         if !self.child(&desired, &[], Vec::new()) {
             return;
         }
-        let noted = noted(app, &seen).renderer;
+        let noted = noted(app, &seen);
+        let is_beside_base = noted.base.as_ref() == Some(&build.base);
         let make = Make {
             revision: &build.revision,
             base: &build.base,
             inputs: &inputs,
             configured: !config.is_empty(),
-            renderer: noted.as_deref().unwrap_or_else(|| newest()),
+            renderer: noted.renderer.as_deref().unwrap_or_else(|| newest()),
             replicas: if seen.deployment.is_some() {
                 seen.asked()
             } else {
                 build.replicas
             },
         };
-        if let Some(desired) = children::deployment(app, &make) {
+        let proof = noted.proof.as_ref().filter(|_| is_beside_base);
+        let desired = proof.map(Cow::Borrowed);
+        let desired = desired.or_else(|| children::deployment(app, &make).map(Cow::Owned));
+        if let Some(desired) = desired {
             // Pods without their configuration would not start.
             let after: &[String] = if config.is_empty() {
                 &[]

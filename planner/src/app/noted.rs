@@ -1,29 +1,50 @@
 //! What was noted on a revision's Deployment when it was made, proven by what it was made into.
 //!
 //! Decides what to believe: notes are annotations, which anybody can change or take away, and what they say decides
-//! whether pods are restarted. The hash of the applied configuration tells which notes are true.
+//! whether pods are restarted. The hash of the applied configuration tells which notes are true. A plan weighs those
+//! of a revision once, and draws the Deployment that proved them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use signalbox_common::wire::LiveObject;
 use signalbox_crds::names::{
     ANNOTATION_APPLIED, ANNOTATION_BASE, ANNOTATION_RENDERER, LABEL_SERVES_PREFIX,
 };
 
-use super::children::{self, Make};
+use super::children::{self, Desired, Make};
 use super::renderer;
 use super::resolve::App;
 use super::world::Revision;
 
 /// The notes of a revision's Deployment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
     /// The revision beside which its pods may serve.
     pub(super) base: Option<String>,
     /// Version of the renderer of its pod template.
     pub(super) renderer: Option<String>,
+    /// The Deployment as it was made, if that proves them; with the pods that are asked for now.
+    pub(super) proof: Option<Desired>,
 }
 
+/// What was weighed in this plan, by revision: an app is of one Observation, in which nothing changes.
+#[derive(Default)]
+pub(super) struct Weighed(RefCell<BTreeMap<String, Rc<Noted>>>);
+
 /// The notes of a revision; where nothing can be proven, as they stand there.
-pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Noted {
+pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Rc<Noted> {
+    let known = app.weighed.0.borrow().get(&revision.hash).cloned();
+    known.unwrap_or_else(|| {
+        let noted = Rc::new(weigh(app, revision));
+        let mut weighed = app.weighed.0.borrow_mut();
+        weighed.insert(revision.hash.clone(), Rc::clone(&noted));
+        noted
+    })
+}
+
+fn weigh(app: &App<'_>, revision: &Revision<'_>) -> Noted {
     let Some(live) = revision.deployment else {
         return Noted::default();
     };
@@ -31,23 +52,24 @@ pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Noted {
     let as_told = Noted {
         base: note(ANNOTATION_BASE).or_else(|| served(live, &revision.hash).into_iter().next()),
         renderer: note(ANNOTATION_RENDERER),
+        proof: None,
     };
     let Some((inputs, config)) = revision.inputs(app) else {
         return as_told;
     };
     let applied = note(ANNOTATION_APPLIED);
-    let is_true = |base: &str, renderer: &str| {
+    let prove = |base: &str, renderer: &str| {
         let make = Make {
             revision: &revision.hash,
             base,
             inputs: &inputs,
             configured: !config.is_empty(),
             renderer,
-            replicas: 0,
+            replicas: revision.asked(),
         };
-        let desired = children::deployment(app, &make);
-        let hash = desired.as_ref().and_then(|desired| desired.applied());
-        hash.is_some() && hash == applied.as_deref()
+        let desired = children::deployment(app, &make)?;
+        let hash = desired.applied();
+        (hash.is_some() && hash == applied.as_deref()).then_some(desired)
     };
     let bases = as_told.base.iter().cloned();
     let bases = bases.chain(served(live, &revision.hash));
@@ -56,10 +78,12 @@ pub(super) fn noted(app: &App<'_>, revision: &Revision<'_>) -> Noted {
     let renderers = renderers.chain(renderer::known().map(str::to_owned));
     let renderers: Vec<String> = renderers.collect();
     let proven = bases.into_iter().find_map(|base| {
-        let renderer = renderers.iter().find(|renderer| is_true(&base, renderer))?;
-        Some(Noted {
-            base: Some(base),
-            renderer: Some(renderer.clone()),
+        renderers.iter().find_map(|renderer| {
+            Some(Noted {
+                proof: Some(prove(&base, renderer)?),
+                base: Some(base.clone()),
+                renderer: Some(renderer.clone()),
+            })
         })
     });
     proven.unwrap_or(as_told)

@@ -43,7 +43,7 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
     };
     let uid = live.uid.clone();
     let resource_version = live.resource_version.clone();
-    let seen = Some(live.basis());
+    let seen = || Some(live.basis());
     match fit(desired.kind, &desired.object, live) {
         Fit::Satisfied => Step::Nothing,
         Fit::Apply => step(apply(
@@ -51,7 +51,7 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
             ApplyMode::Apply {
                 uid,
                 resource_version,
-                seen,
+                seen: seen(),
             },
         )),
         Fit::Replace => step(apply(
@@ -59,7 +59,7 @@ pub(super) fn ensure(world: &World<'_>, uid: &str, desired: &Desired) -> Step {
             ApplyMode::Replace {
                 uid,
                 resource_version,
-                seen,
+                seen: seen(),
             },
         )),
     }

@@ -59,7 +59,6 @@ pub(super) fn render(version: &str, template: &Template<'_>) -> Option<Value> {
 fn first(template: &Template<'_>) -> Value {
     let inputs = template.inputs;
     let mut spec = json!({
-        "containers": [main_container(template)],
         "restartPolicy": "Always",
         "dnsPolicy": "ClusterFirst",
         "schedulerName": "default-scheduler",
@@ -69,9 +68,13 @@ fn first(template: &Template<'_>) -> Value {
     if let Some(fields) = spec.as_object_mut() {
         let sidecars: Vec<Value> = inputs.sidecars.iter().map(sidecar).collect();
         put(fields, "initContainers", sidecars);
+        put(fields, "containers", vec![main_container(template)]);
         put(fields, "volumes", volumes(template));
     }
-    json!({ "metadata": { "labels": template.labels }, "spec": spec })
+    let metadata = json!({ "labels": template.labels });
+    [("metadata", metadata), ("spec", spec)]
+        .into_iter()
+        .collect()
 }
 
 /// What another build renders: visibly different from version 1.

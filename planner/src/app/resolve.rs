@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use signalbox_common::digest::short_of_json;
 use signalbox_common::wire::{LiveObject, Observation};
 use signalbox_crds::app::{EnvVar, Port, Probes, Resources, SecretUse, Sidecar};
 use signalbox_crds::{PortfolioAppSpec, PortfolioAppStatus};
+
+use super::noted::Weighed;
 
 /// Length of a revision hash.
 pub(super) const REVISION_LEN: usize = 10;
@@ -25,6 +28,7 @@ pub(super) struct App<'a> {
     pub(super) inputs: Inputs,
     /// Its hash.
     pub(super) revision: String,
+    pub(super) weighed: Weighed,
 }
 
 impl<'a> App<'a> {
@@ -33,9 +37,8 @@ impl<'a> App<'a> {
     /// # Errors
     /// What of the spec can't be read.
     pub(super) fn read(seen: &'a Observation, object: &'a LiveObject) -> Result<Self, String> {
-        let spec = object.at("/spec").cloned().unwrap_or_default();
-        let spec: PortfolioAppSpec =
-            serde_json::from_value(spec).map_err(|err| format!("spec: {err}"))?;
+        let spec = object.at("/spec").unwrap_or(&Value::Null);
+        let spec = PortfolioAppSpec::deserialize(spec).map_err(|err| format!("spec: {err}"))?;
         let status = read_status(object);
         let epoch = status
             .references
@@ -50,6 +53,7 @@ impl<'a> App<'a> {
             status,
             inputs,
             revision,
+            weighed: Weighed::default(),
         })
     }
 
@@ -93,7 +97,7 @@ impl<'a> App<'a> {
 pub(super) fn read_status(object: &LiveObject) -> PortfolioAppStatus {
     object
         .at("/status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok())
+        .and_then(|status| PortfolioAppStatus::deserialize(status).ok())
         .unwrap_or_else(|| PortfolioAppStatus {
             observed_generation: -1,
             ..Default::default()

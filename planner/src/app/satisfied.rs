@@ -41,11 +41,8 @@ pub(super) fn fit(kind: ChildKind, desired: &Value, live: &LiveObject) -> Fit {
 
 fn is_metadata_equal(desired: &Value, live: &LiveObject) -> bool {
     let texts = |pointer: &str| {
-        desired
-            .pointer(pointer)
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default()
+        let texts = desired.pointer(pointer).and_then(Value::as_object);
+        texts.into_iter().flatten()
     };
     let has = |map: &std::collections::BTreeMap<String, String>, key: &str, value: &Value| {
         map.get(key).map(String::as_str) == value.as_str()
@@ -53,12 +50,8 @@ fn is_metadata_equal(desired: &Value, live: &LiveObject) -> bool {
     let owners = desired
         .pointer("/metadata/ownerReferences")
         .and_then(Value::as_array);
-    texts("/metadata/labels")
-        .iter()
-        .all(|(key, value)| has(&live.labels, key, value))
-        && texts("/metadata/annotations")
-            .iter()
-            .all(|(key, value)| has(&live.annotations, key, value))
+    texts("/metadata/labels").all(|(key, value)| has(&live.labels, key, value))
+        && texts("/metadata/annotations").all(|(key, value)| has(&live.annotations, key, value))
         && owners.into_iter().flatten().all(|owner| {
             let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
             live.owners
@@ -74,19 +67,9 @@ fn is_content_equal(desired: &Value, live: &LiveObject) -> bool {
     let content = fields
         .iter()
         .filter(|(key, _)| !["apiVersion", "kind", "metadata"].contains(&key.as_str()));
-    content.into_iter().all(|(key, wanted)| {
-        let found = live.content.get(key);
-        covers(key, &without_replicas(key, wanted), found)
-    })
-}
-
-/// Replicas of a Deployment are scaled apart.
-fn without_replicas(key: &str, wanted: &Value) -> Value {
-    let mut wanted = wanted.clone();
-    if let (true, Some(fields)) = (key == "spec", wanted.as_object_mut()) {
-        fields.remove("replicas");
-    }
-    wanted
+    content
+        .into_iter()
+        .all(|(key, wanted)| covers(key, wanted, live.content.get(key)))
 }
 
 /// Whether every leaf of `wanted` is in `found`; `field` is the name under which both stand.
@@ -98,7 +81,10 @@ fn covers(field: &str, wanted: &Value, found: Option<&Value>) -> bool {
     match (wanted, found) {
         (Value::Object(wanted), Value::Object(found)) => {
             let amounts = ["requests", "limits"].contains(&field);
-            wanted.iter().all(|(key, value)| {
+            // Replicas of a Deployment are scaled apart.
+            let is_scaled = |key: &str| (field, key) == ("spec", "replicas");
+            let mut wanted = wanted.iter().filter(|(key, _)| !is_scaled(key));
+            wanted.all(|(key, value)| {
                 match (
                     amounts,
                     value.as_str(),

@@ -23,16 +23,12 @@ pub(in crate::app) fn config_map(
         annotations: noted_inputs(inputs).into_iter().collect(),
         unowned: false,
     };
-    let body = if config.is_empty() {
-        json!({})
-    } else {
-        json!({ "data": config })
-    };
+    let body = (!config.is_empty()).then(|| ("data", json!(config)));
     child(
         app,
         ChildKind::ConfigMap,
         app.revision_name(revision),
         marks,
-        &body,
+        body,
     )
 }

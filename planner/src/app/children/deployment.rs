@@ -56,16 +56,19 @@ pub(in crate::app) fn deployment(app: &App<'_>, make: &Make<'_>) -> Option<Desir
         annotations,
         unowned: false,
     };
-    let body = json!({ "spec": {
+    let mut spec = json!({
         "replicas": make.replicas,
         "selector": { "matchLabels": selector },
-        "template": template,
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": { "maxSurge": "25%", "maxUnavailable": 0 },
         },
         "revisionHistoryLimit": 0,
         "progressDeadlineSeconds": 600,
-    }});
-    Some(child(app, ChildKind::Deployment, name, marks, &body))
+    });
+    if let Some(fields) = spec.as_object_mut() {
+        fields.insert("template".to_owned(), template);
+    }
+    let body = Some(("spec", spec));
+    Some(child(app, ChildKind::Deployment, name, marks, body))
 }

@@ -12,7 +12,7 @@ use crate::app::resolve::App;
 /// The autoscaler; none for an app that is not scaled by itself.
 pub(in crate::app) fn hpa(app: &App<'_>) -> Option<Desired> {
     let scaling = app.spec.autoscaling.as_ref()?;
-    let body = json!({ "spec": {
+    let spec = json!({
         "scaleTargetRef": {
             "apiVersion": format!("{}/{}", signalbox_crds::GROUP, signalbox_crds::VERSION),
             "kind": Kind::PortfolioApp.as_str(),
@@ -27,13 +27,13 @@ pub(in crate::app) fn hpa(app: &App<'_>) -> Option<Desired> {
                 "target": { "type": "Utilization", "averageUtilization": scaling.cpu_percent },
             },
         }],
-    }});
+    });
     let kind = ChildKind::HorizontalPodAutoscaler;
     Some(child(
         app,
         kind,
         app.name().to_owned(),
         Marks::default(),
-        &body,
+        Some(("spec", spec)),
     ))
 }

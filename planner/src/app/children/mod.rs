@@ -67,8 +67,14 @@ struct Marks {
     unowned: bool,
 }
 
-/// A child from its own parts and what all children have. `body` holds `spec` or `data`.
-fn child(app: &App<'_>, kind: ChildKind, name: String, marks: Marks, body: &Value) -> Desired {
+/// A child from its own parts and what all children have. `body` is its `spec` or `data`.
+fn child(
+    app: &App<'_>,
+    kind: ChildKind,
+    name: String,
+    marks: Marks,
+    body: Option<(&str, Value)>,
+) -> Desired {
     let mut labels = BTreeMap::from([
         (LABEL_OWNER.to_owned(), app.name().to_owned()),
         (LABEL_OWNER_KIND.to_owned(), OWNER_KIND.to_owned()),
@@ -79,13 +85,19 @@ fn child(app: &App<'_>, kind: ChildKind, name: String, marks: Marks, body: &Valu
         ),
     ]);
     labels.extend(marks.labels);
-    let mut object = body.as_object().cloned().unwrap_or_default();
-    let hash = short_of_json(&(&labels, without_replicas(&object)), 16);
     let mut annotations = marks.annotations;
-    annotations.insert(ANNOTATION_APPLIED.to_owned(), hash);
-    let mut metadata = json!({ "name": name, "labels": labels, "annotations": annotations });
-    if let (false, Some(metadata)) = (marks.unowned, metadata.as_object_mut()) {
-        metadata.insert("ownerReferences".to_owned(), json!([owner(app)]));
+    let body = body.into_iter();
+    let mut object: Map<_, _> = body
+        .map(|(field, value)| (field.to_owned(), value))
+        .collect();
+    annotations.insert(ANNOTATION_APPLIED.to_owned(), hash(&labels, &mut object));
+    let mut metadata = json!({ "name": name });
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert("labels".to_owned(), labels.into_iter().collect());
+        metadata.insert("annotations".to_owned(), annotations.into_iter().collect());
+        if !marks.unowned {
+            metadata.insert("ownerReferences".to_owned(), json!([owner(app)]));
+        }
     }
     object.insert("apiVersion".to_owned(), json!(kind.api_version()));
     object.insert("kind".to_owned(), json!(kind.as_str()));
@@ -97,12 +109,18 @@ fn child(app: &App<'_>, kind: ChildKind, name: String, marks: Marks, body: &Valu
     }
 }
 
-fn without_replicas(body: &Map<String, Value>) -> Map<String, Value> {
-    let mut body = body.clone();
-    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("replicas");
+/// Hash of a configuration without its replicas, which are only taken out for it.
+fn hash(labels: &BTreeMap<String, String>, object: &mut Map<String, Value>) -> String {
+    let replicas = spec_of(object).and_then(|spec| spec.remove_entry("replicas"));
+    let hash = short_of_json(&(labels, &*object), 16);
+    if let Some(spec) = spec_of(object) {
+        spec.extend(replicas);
     }
-    body
+    hash
+}
+
+fn spec_of(object: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
+    object.get_mut("spec")?.as_object_mut()
 }
 
 fn owner(app: &App<'_>) -> Value {

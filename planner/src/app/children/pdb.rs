@@ -30,6 +30,6 @@ pub(in crate::app) fn pdb(app: &App<'_>) -> Option<Desired> {
         kind,
         app.name().to_owned(),
         Marks::default(),
-        &json!({ "spec": spec }),
+        Some(("spec", spec)),
     ))
 }

@@ -48,12 +48,11 @@ pub(in crate::app) fn pvc(app: &App<'_>, live: Option<&LiveObject>) -> Option<De
         annotations: BTreeMap::new(),
         unowned: true,
     };
-    let body = json!({ "spec": spec });
     Some(child(
         app,
         ChildKind::PersistentVolumeClaim,
         app.name().to_owned(),
         marks,
-        &body,
+        Some(("spec", spec.into())),
     ))
 }

@@ -23,19 +23,19 @@ pub(in crate::app) fn service(app: &App<'_>, revision: &str) -> Option<Desired> 
         (serves_label(revision), "true".to_owned()),
     ]);
     let ports: Vec<Value> = app.spec.ports.iter().map(port).collect();
-    let body = json!({ "spec": {
+    let spec = json!({
         "type": "ClusterIP",
         "selector": selector,
         "ports": ports,
         "sessionAffinity": "None",
         "internalTrafficPolicy": "Cluster",
-    }});
+    });
     Some(child(
         app,
         ChildKind::Service,
         app.name().to_owned(),
         Marks::default(),
-        &body,
+        Some(("spec", spec)),
     ))
 }
 

@@ -16,7 +16,10 @@ impl Chart<'_, '_> {
         let revision = self.revision(&rollout.revision);
         // Pods of a later first revision may serve beside the one that the Service names already.
         let selected = self.world.selected();
-        let base = noted(self.app, &revision).base.or_else(|| selected.clone());
+        let base = noted(self.app, &revision)
+            .base
+            .clone()
+            .or_else(|| selected.clone());
         let base = base.unwrap_or_else(|| rollout.revision.clone());
         // What serves goes on, also if this one was begun beside nothing: the Service was not seen then.
         let serving = selected.filter(|hash| self.revision(hash).available() > 0);

@@ -195,8 +195,8 @@ impl<'a> Chart<'_, 'a> {
     /// without pods: a create that comes late must change nothing.
     fn keep(&mut self, revision: &str) {
         let noted = noted(self.app, &self.revision(revision));
-        let base = noted.base.unwrap_or_else(|| revision.to_owned());
-        self.build(revision, &base, 0);
+        let base = noted.base.as_deref().unwrap_or(revision);
+        self.build(revision, base, 0);
     }
 
     /// Tells what a closed gate waits for and asks where it must; the guards of an open one.
