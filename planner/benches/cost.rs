@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use signalbox_common::wire::{Event, decode};
+use signalbox_common::wire::{Event, Observation, decode};
 use signalbox_planner::plan;
 
 fn main() {
@@ -45,7 +45,7 @@ fn inputs(kind: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
     files.sort();
     let texts = files.iter().map(|file| std::fs::read(file).unwrap());
-    let event = |text: Vec<u8>| Event::new(serde_json::from_slice(&text).unwrap());
+    let event = |text: Vec<u8>| Event::new(serde_json::from_slice::<Observation>(&text).unwrap());
     texts
         .map(|text| serde_json::to_vec(&event(text)).unwrap())
         .collect()

@@ -17,6 +17,7 @@ pub(super) fn bytes<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<
     let sorting = Sorting {
         text: &text,
         open: Vec::new(),
+        keys: Vec::new(),
     };
     value.serialize(&mut Serializer::with_formatter(&text, sorting))?;
     Ok(text.0.into_inner())
@@ -34,8 +35,12 @@ impl Text {
 
 impl io::Write for &Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -46,13 +51,15 @@ impl io::Write for &Text {
 /// A compact formatter that sorts an object when it ends.
 struct Sorting<'t> {
     text: &'t Text,
-    /// Where the keys of the objects that have not ended stand, with their quotes.
-    open: Vec<Vec<Range<usize>>>,
+    /// For each object that has not ended, how many keys came before its own.
+    open: Vec<usize>,
+    /// Where the keys of all of them stand, with their quotes.
+    keys: Vec<Range<usize>>,
 }
 
 impl Formatter for Sorting<'_> {
     fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.open.push(Vec::new());
+        self.open.push(self.keys.len());
         CompactFormatter.begin_object(writer)
     }
 
@@ -63,22 +70,22 @@ impl Formatter for Sorting<'_> {
     ) -> io::Result<()> {
         CompactFormatter.begin_object_key(writer, first)?;
         let start = self.text.len();
-        if let Some(keys) = self.open.last_mut() {
-            keys.push(start..start);
-        }
+        self.keys.push(start..start);
         Ok(())
     }
 
     fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
-        if let Some(key) = self.open.last_mut().and_then(|keys| keys.last_mut()) {
+        if let Some(key) = self.keys.last_mut() {
             key.end = self.text.len();
         }
         Ok(())
     }
 
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        let keys = self.open.pop().unwrap_or_default();
-        sort(&mut self.text.0.borrow_mut(), &keys);
+        let first = self.open.pop().unwrap_or_default();
+        let own = self.keys.get(first..).unwrap_or_default();
+        sort(&mut self.text.0.borrow_mut(), own);
+        self.keys.truncate(first);
         CompactFormatter.end_object(writer)
     }
 
@@ -138,7 +145,7 @@ mod tests {
         #[serde(skip_serializing_if = "Option::is_none")]
         left_out: Option<u8>,
         b: Vec<Kinds>,
-        numbered: BTreeMap<i32, ()>,
+        numbered: BTreeMap<i32, u8>,
     }
 
     #[derive(Clone, Serialize)]
@@ -162,7 +169,7 @@ mod tests {
             a: (f64::NAN, 16_777_217.3, i64::MIN, u64::MAX, '\''),
             left_out: None,
             b: vec![Kinds::Unit, Kinds::New(1), Kinds::Both(2, true)],
-            numbered: BTreeMap::from([(-1, ()), (2, ()), (10, ())]),
+            numbered: BTreeMap::from([(-1, 0), (2, 0), (10, 0)]),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Each message carries `schema`; readers accept [`SCHEMA`] and the version before it. No secret ever
 //! fits in here: names and keyed digests only.
 
+use serde::de::DeserializeOwned;
+
 pub mod action;
 pub mod event;
 pub mod late;
@@ -52,11 +54,36 @@ pub fn answering(asked: u16) -> u16 {
 /// Largest message on the bus, in bytes. A larger Event goes as `TooLarge`.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Reads a message of a known schema.
+/// What crosses the bus.
+pub trait Versioned: DeserializeOwned {
+    /// Version of the message.
+    fn schema(&self) -> u16;
+}
+
+impl Versioned for Event {
+    fn schema(&self) -> u16 {
+        self.schema
+    }
+}
+
+impl Versioned for Plan {
+    fn schema(&self) -> u16 {
+        self.schema
+    }
+}
+
+impl Versioned for Outcome {
+    fn schema(&self) -> u16 {
+        self.schema
+    }
+}
+
+/// Reads a message of a known schema. The schema is looked for alone only where the whole can't be read: it may be
+/// the reason.
 ///
 /// # Errors
 /// What is wrong, for the record in DEAD: no JSON, no `schema`, an unknown version, a missing field.
-pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+pub fn decode<T: Versioned>(body: &[u8]) -> Result<T, String> {
     #[derive(serde::Deserialize)]
     struct Head {
         schema: u16,
@@ -67,13 +94,16 @@ pub fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> 
             body.len()
         ));
     }
-    let head: Head = serde_json::from_slice(body).map_err(|err| format!("no message: {err}"))?;
+    let message = serde_json::from_slice::<T>(body);
+    let told = if let Ok(message) = &message {
+        message.schema()
+    } else {
+        let head = serde_json::from_slice::<Head>(body);
+        head.map_err(|err| format!("no message: {err}"))?.schema
+    };
     let own = schema();
-    if head.schema > own || head.schema + 1 < own || head.schema == 0 {
-        return Err(format!(
-            "schema {} is unknown to a reader of {own}",
-            head.schema
-        ));
+    if told > own || told + 1 < own || told == 0 {
+        return Err(format!("schema {told} is unknown to a reader of {own}"));
     }
-    serde_json::from_slice(body).map_err(|err| format!("schema {}: {err}", head.schema))
+    message.map_err(|err| format!("schema {told}: {err}"))
 }

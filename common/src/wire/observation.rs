@@ -10,10 +10,11 @@ use super::outcome::Outcome;
 use super::trigger::Trigger;
 use crate::id::{ObjectKey, ReconcileId};
 
-/// Everything that the planner may know of one object at one time.
+/// Everything that the planner may know of one object at one time. `L` are its live objects: texts where they only
+/// pass through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Observation {
+#[serde(rename_all = "camelCase", bound(deserialize = "L: Deserialize<'de>"))]
+pub struct Observation<L = LiveObject> {
     /// Id of the flight.
     pub reconcile_id: ReconcileId,
     /// Cluster, as in the subjects.
@@ -27,14 +28,14 @@ pub struct Observation {
     /// Why the flight was sent.
     pub cause: Cause,
     /// The object; none: it is gone.
-    pub object: Option<LiveObject>,
+    pub object: Option<L>,
     /// What it owns, by kind (in order of creation) and name; also objects that are not its own but
     /// have a name that it would use, once a conflict has told of them.
     #[serde(default)]
-    pub children: Vec<LiveObject>,
+    pub children: Vec<L>,
     /// Objects that it names or that name it (see [`crate::kinds::LINKS`]), by kind and name.
     #[serde(default)]
-    pub linked: Vec<LiveObject>,
+    pub linked: Vec<L>,
     /// Leases of its steps, by name.
     #[serde(default)]
     pub leases: Vec<StepLease>,

@@ -99,3 +99,61 @@ fn served(live: &LiveObject, own: &str) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use signalbox_common::wire::Observation;
+
+    use super::*;
+    use crate::app::world::World;
+
+    /// The Deployment that a plan draws without making it anew.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test reads its inputs")]
+    fn what_proves_the_notes_is_what_is_made_from_them() {
+        let mut proven = 0;
+        insta::glob!("../../tests/inputs/app", "*.json", |path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let seen: Observation = serde_json::from_str(&text).unwrap();
+            let Some(object) = &seen.object else { return };
+            let Ok(app) = App::read(&seen, object) else {
+                return;
+            };
+            for revision in World::of(&seen, object).revisions() {
+                let noted = noted(&app, &revision);
+                let Some(proof) = &noted.proof else { continue };
+                let (inputs, config) = revision.inputs(&app).unwrap();
+                let make = Make {
+                    revision: &revision.hash,
+                    base: noted.base.as_deref().unwrap(),
+                    inputs: &inputs,
+                    configured: !config.is_empty(),
+                    renderer: noted.renderer.as_deref().unwrap(),
+                    replicas: revision.asked(),
+                };
+                assert_eq!(Some(proof), children::deployment(&app, &make).as_ref());
+                proven += 1;
+            }
+        });
+        assert!(proven > 0);
+    }
+
+    /// What was weighed for one Observation says nothing of the next.
+    #[test]
+    fn notes_are_weighed_anew_for_each_observation() {
+        let text = include_str!("../../tests/inputs/app/nothing_to_do.json");
+        let mut seen: Observation = serde_json::from_str(text).unwrap();
+        let base = |seen: &Observation| {
+            let object = seen.object.as_ref().unwrap();
+            let app = App::read(seen, object).unwrap();
+            let revision = World::of(seen, object).revisions().pop().unwrap();
+            let noted = noted(&app, &revision);
+            (noted.base.clone(), noted.proof.is_some())
+        };
+        assert!(base(&seen).1, "{:?}", base(&seen));
+        for live in &mut seen.children {
+            live.annotations.clear();
+        }
+        assert_eq!(base(&seen), (None, false));
+    }
+}

@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn revision(spec: serde_json::Value) -> String {
+    fn revision(spec: Value) -> String {
         let spec: PortfolioAppSpec = serde_json::from_value(spec).unwrap();
         Inputs::of(&spec, 0).revision(&spec.config)
     }

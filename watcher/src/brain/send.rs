@@ -48,7 +48,7 @@ impl Brain {
             gone,
             conflict: self.conflicts.get(&key),
         };
-        let body = observe::event(view, wanted);
+        let body = observe::event(view, &wanted);
         let message = body.and_then(|body| {
             record::flight_message(&self.means.cluster, Stream::Events, &key, id, body)
         });

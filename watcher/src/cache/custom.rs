@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use signalbox_common::id::ObjectKey;
 use signalbox_common::kinds::{Kind, LINKS};
 use signalbox_common::wire::LiveObject;
 use signalbox_crds::names::{ANNOTATION_COMMAND, ANNOTATION_TRIGGER_TIME};
 
-use super::{hash_of, hashes, parsed, text};
+use super::{Text, hash_of, hashes, text};
 use crate::queue::number;
 
 /// A claim that an executor holds.
@@ -22,7 +23,7 @@ pub struct OpenClaim {
 /// A custom resource, compact.
 #[derive(Clone, Debug)]
 pub struct Custom {
-    json: Box<str>,
+    json: Text,
     /// Uid.
     pub uid: Box<str>,
     /// Resource version.
@@ -85,10 +86,10 @@ impl Custom {
         }
     }
 
-    /// The trimmed object.
+    /// The trimmed object, as it goes into an Event.
     #[must_use]
-    pub fn live(&self) -> Option<LiveObject> {
-        parsed(&self.json)
+    pub fn text(&self) -> Option<&RawValue> {
+        self.json.as_deref()
     }
 
     /// Whether a start or a takeover serves it before the settled ones.

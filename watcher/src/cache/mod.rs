@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use signalbox_common::id::ObjectKey;
 use signalbox_common::kinds::{ChildKind, Kind};
 use signalbox_common::wire::LiveObject;
@@ -34,7 +35,7 @@ pub struct ChildKey {
 #[derive(Clone, Debug)]
 pub struct Child {
     /// The trimmed object as JSON.
-    json: Box<str>,
+    json: Text,
     /// Uid.
     pub uid: Box<str>,
     /// Resource version.
@@ -282,23 +283,18 @@ impl Cache {
     }
 }
 
-/// The stored form of an object.
-fn text(live: &LiveObject) -> Box<str> {
-    serde_json::to_string(live)
-        .unwrap_or_default()
-        .into_boxed_str()
-}
+/// The stored form of an object; none only if it could not be written.
+type Text = Option<Box<RawValue>>;
 
-/// The object again; none only if the stored text were broken.
-fn parsed(text: &str) -> Option<LiveObject> {
-    serde_json::from_str(text).ok()
+fn text(live: &LiveObject) -> Text {
+    to_raw_value(live).ok()
 }
 
 impl Child {
-    /// The trimmed object.
+    /// The trimmed object, as it goes into an Event.
     #[must_use]
-    pub fn live(&self) -> Option<LiveObject> {
-        parsed(&self.json)
+    pub fn text(&self) -> Option<&RawValue> {
+        self.json.as_deref()
     }
 }
 
@@ -315,7 +311,7 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
     }
     for (field, value) in live.content.as_object().into_iter().flatten() {
         if field != "status" {
-            (field, value.to_string()).hash(&mut meat);
+            (field, serde_json::to_string(value).ok()).hash(&mut meat);
         }
     }
     (meat.finish(), hash_of(live.content.get("status")))
@@ -323,6 +319,7 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
 
 fn hash_of(value: Option<&Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    value.map(Value::to_string).hash(&mut hasher);
+    let text = value.and_then(|value| serde_json::to_string(value).ok());
+    text.hash(&mut hasher);
     hasher.finish()
 }
