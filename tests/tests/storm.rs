@@ -12,6 +12,7 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -44,8 +45,10 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     let _planner = world.part(Part::Planner);
     let _executor = world.part(Part::Executor);
     let objects = world.namespace(&[]).await;
+    let begun = Instant::now();
     fleet::create(&world, &objects, apps).await;
     fleet::settles(&world, &objects, PATIENCE).await;
+    println!("{apps} apps are there after {:.1?}", begun.elapsed());
 
     let audit = world.audit();
     let mark = audit.mark();
@@ -63,7 +66,12 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     );
     assert!(peak.samples > 50, "sampled throughout: {peak:?}");
     assert!(peak.stream <= 50 && peak.flights <= 50, "{peak:?}");
-    assert!(done <= most_writes, "{done} writes");
+    let mut kinds = BTreeMap::new();
+    for write in &writes {
+        let kind = (&*write.verb, &*write.resource, write.code);
+        *kinds.entry(kind).or_insert(0) += 1;
+    }
+    assert!(done <= most_writes, "{done} writes: {kinds:?}");
 
     // What was recorded is planned again, with the same result.
     let (code, text) = world.signalbox(&["replay"]).await;

@@ -19,3 +19,6 @@ pub mod user;
 
 pub use options::Options;
 pub use run::{Report, run, trace};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

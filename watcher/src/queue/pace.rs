@@ -11,7 +11,7 @@ pub(super) const GAP: Duration = Duration::from_millis(100);
 /// Most time that a changing object's flights are kept apart.
 const GAP_MAX: Duration = Duration::from_secs(1);
 /// Least and most time that a change is held back in a storm.
-const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(4));
+const HOLD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// What is held when nothing is known about the object's changes.
 const HOLD_UNKNOWN: Duration = Duration::from_secs(1);
 /// In a storm, a change is never held longer than this after the first unsent one.
@@ -149,6 +149,25 @@ mod tests {
             ms(61_000),
             "a minute after the first unsent change"
         );
+    }
+
+    /// A slow machine's storm: with four seconds at most, each change was sent before the next one came.
+    #[test]
+    fn rare_changes_are_held_in_a_storm_as_well() {
+        let mut pace = Pace::default();
+        pace.sent(ms(0), true);
+        for step in 1..10 {
+            pace.changed(ms(step * 3_000));
+        }
+        assert_eq!(pace.hold_until(), ms(27_000 + 6_000));
+        for step in 1..10 {
+            pace.changed(ms(27_000 + step * 15_000));
+        }
+        let first = ms(3_000 + 60_000);
+        assert_eq!(pace.hold_until(), first, "a minute after the first unsent");
+        pace.sent(ms(162_000), true);
+        pace.changed(ms(177_000));
+        assert_eq!(pace.hold_until(), ms(187_000), "ten seconds at most");
     }
 
     #[test]
