@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use signalbox_tests::{Objects, Part, World, WorldOptions, fleet};
+use signalbox_tests::{Objects, Part, World, WorldOptions, eventually, fleet};
 
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -38,7 +38,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
     let _alone = ALONE.lock().await;
     let world = World::start(&format!("storm-{apps}"), WorldOptions::BARE).await;
-    let _watchers: Vec<_> = watchers
+    let watchers: Vec<_> = watchers
         .iter()
         .map(|arguments| world.part_with(Part::Watcher, arguments, Vec::new()))
         .collect();
@@ -48,6 +48,17 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
     let begun = Instant::now();
     fleet::create(&world, &objects, apps).await;
     fleet::settles(&world, &objects, PATIENCE).await;
+    // Of two watchers, each has what the other sent still to look at.
+    eventually("no watcher has anything to send", PATIENCE, || async {
+        for watcher in &watchers {
+            match watcher.metric("signalbox_watcher_dirty").await {
+                Some(0.0) => {}
+                other => return Err(format!("{other:?} dirty")),
+            }
+        }
+        Ok(())
+    })
+    .await;
     println!("{apps} apps are there after {:.1?}", begun.elapsed());
 
     let audit = world.audit();

@@ -137,26 +137,20 @@ impl Entry {
         } else {
             self.not_before
         };
-        let flurry = if self.may_wait() {
-            self.pace.flurry_until()
-        } else {
-            Duration::ZERO
-        };
+        let flurry = self.waits_since();
+        let flurry = flurry.map_or(Duration::ZERO, |since| self.pace.flurry_until(since));
         self.pace.earliest().max(reading).max(backoff).max(flurry)
     }
 
-    /// Whether nothing of what there is to send presses. What is urgent does.
-    fn may_wait(&self) -> bool {
-        let pressing = |dirty: &Dirty| dirty.haste == Haste::Now;
-        self.triggers.is_empty() && self.dirty.as_ref().is_some_and(|dirty| !pressing(dirty))
+    /// Since when there is something to send of which nothing presses. What is urgent does.
+    fn waits_since(&self) -> Option<At> {
+        let dirty = self.dirty.as_ref().filter(|_| self.triggers.is_empty())?;
+        (dirty.haste != Haste::Now).then_some(dirty.since)
     }
 
     /// Until when it is held in a storm.
     pub(super) fn held_until(&self) -> At {
-        if self.may_wait() {
-            self.pace.hold_until()
-        } else {
-            Duration::ZERO
-        }
+        self.waits_since()
+            .map_or(Duration::ZERO, |since| self.pace.hold_until(since))
     }
 }

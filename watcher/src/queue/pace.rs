@@ -39,7 +39,6 @@ pub(super) struct Pace {
     mean: Option<Duration>,
     /// Changes in a row that came fast.
     fast: u32,
-    first_unsent: Option<At>,
 }
 
 impl Pace {
@@ -55,7 +54,6 @@ impl Pace {
             };
         }
         self.last_change = Some(now);
-        self.first_unsent.get_or_insert(now);
     }
 
     /// A flight begins; `changing`: for a change, not for a result or a timer.
@@ -69,7 +67,6 @@ impl Pace {
             GAP
         };
         self.last_sent = Some(now);
-        self.first_unsent = None;
     }
 
     /// The earliest time of the next flight.
@@ -78,19 +75,19 @@ impl Pace {
             .map_or(Duration::ZERO, |last| last + self.gap)
     }
 
-    /// Until when the unsent changes of an object in a flurry are held.
-    pub(super) fn flurry_until(&self) -> At {
-        match (self.last_change, self.first_unsent, self.mean) {
-            (Some(last), Some(first), Some(mean)) if self.fast >= FLURRY_CHANGES => {
+    /// Until when the changes of an object in a flurry are held, of which the first is unsent since `first`.
+    pub(super) fn flurry_until(&self, first: At) -> At {
+        match (self.last_change, self.mean) {
+            (Some(last), Some(mean)) if self.fast >= FLURRY_CHANGES => {
                 (last + (mean * FLURRY_OVER).max(FLURRY_LEAST)).min(first + FLURRY_END)
             }
             _ => Duration::ZERO,
         }
     }
 
-    /// Until when the unsent changes are held in a storm.
-    pub(super) fn hold_until(&self) -> At {
-        let (Some(last), Some(first)) = (self.last_change, self.first_unsent) else {
+    /// Until when changes are held in a storm, of which the first is unsent since `first`.
+    pub(super) fn hold_until(&self, first: At) -> At {
+        let Some(last) = self.last_change else {
             return Duration::ZERO;
         };
         let hold = match self.mean {
@@ -134,18 +131,18 @@ mod tests {
         let mut pace = Pace::default();
         pace.sent(ms(0), true);
         pace.changed(ms(1_000));
-        assert_eq!(pace.hold_until(), ms(2_000));
+        assert_eq!(pace.hold_until(ms(1_000)), ms(2_000));
         pace.changed(ms(1_500));
-        assert_eq!(pace.hold_until(), ms(2_500));
+        assert_eq!(pace.hold_until(ms(1_000)), ms(2_500));
         for step in 4..100 {
             pace.changed(ms(step * 500));
         }
-        assert_eq!(pace.hold_until(), ms(50_500), "still changing");
+        assert_eq!(pace.hold_until(ms(1_000)), ms(50_500), "still changing");
         for step in 100..200 {
             pace.changed(ms(step * 500));
         }
         assert_eq!(
-            pace.hold_until(),
+            pace.hold_until(ms(1_000)),
             ms(61_000),
             "a minute after the first unsent change"
         );
@@ -159,15 +156,23 @@ mod tests {
         for step in 1..10 {
             pace.changed(ms(step * 3_000));
         }
-        assert_eq!(pace.hold_until(), ms(27_000 + 6_000));
+        assert_eq!(pace.hold_until(ms(3_000)), ms(27_000 + 6_000));
         for step in 1..10 {
             pace.changed(ms(27_000 + step * 15_000));
         }
-        let first = ms(3_000 + 60_000);
-        assert_eq!(pace.hold_until(), first, "a minute after the first unsent");
+        let end = ms(3_000 + 60_000);
+        assert_eq!(
+            pace.hold_until(ms(3_000)),
+            end,
+            "a minute after the first unsent"
+        );
         pace.sent(ms(162_000), true);
         pace.changed(ms(177_000));
-        assert_eq!(pace.hold_until(), ms(187_000), "ten seconds at most");
+        assert_eq!(
+            pace.hold_until(ms(177_000)),
+            ms(187_000),
+            "ten seconds at most"
+        );
     }
 
     #[test]
@@ -175,28 +180,39 @@ mod tests {
         let mut pace = Pace::default();
         pace.sent(ms(0), true);
         pace.changed(ms(1_000));
-        assert_eq!(pace.flurry_until(), ms(0), "one change is no flurry");
+        assert_eq!(
+            pace.flurry_until(ms(1_000)),
+            ms(0),
+            "one change is no flurry"
+        );
         for step in 1..5 {
             pace.changed(ms(1_000 + step * 50));
         }
-        assert_eq!(pace.flurry_until(), ms(0), "five are none");
+        assert_eq!(pace.flurry_until(ms(1_000)), ms(0), "five are none");
         pace.changed(ms(1_250));
-        assert_eq!(pace.flurry_until(), ms(1_650));
+        assert_eq!(pace.flurry_until(ms(1_000)), ms(1_650));
         for step in 0..200 {
             pace.changed(ms(1_300 + step * 50));
         }
-        assert_eq!(pace.flurry_until(), ms(6_000), "since the first unsent");
+        assert_eq!(
+            pace.flurry_until(ms(1_000)),
+            ms(6_000),
+            "since the first unsent"
+        );
         pace.sent(ms(6_000), true);
-        assert_eq!(pace.flurry_until(), ms(0), "nothing unsent");
         pace.changed(ms(30_000));
         pace.changed(ms(31_000));
-        assert_eq!(pace.flurry_until(), ms(0), "a person's edits are no flurry");
+        assert_eq!(
+            pace.flurry_until(ms(30_000)),
+            ms(0),
+            "a person's edits are no flurry"
+        );
     }
 
     #[test]
     fn a_new_object_is_not_held() {
         let mut pace = Pace::default();
         pace.changed(ms(7));
-        assert_eq!(pace.hold_until(), ms(7));
+        assert_eq!(pace.hold_until(ms(7)), ms(7));
     }
 }

@@ -128,3 +128,35 @@ fn a_result_in_flight_presses_although_a_later_version_of_its_object_does_not() 
     bench.end(&app, id, OutcomeResult::Settled, ms(1_980));
     assert_eq!(bench.sent(ms(1_980)).len(), 1, "not held with the flurry");
 }
+
+/// What turned out to be no news left its time behind: a minute after that, a storm held nothing of its object.
+#[test]
+fn a_change_that_was_no_news_does_not_shorten_a_later_hold() {
+    let mut bench = Bench::default();
+    let apps: Vec<ObjectKey> = (0..200).map(|name| key("a", name)).collect();
+    for (step, app) in (0..).zip(&apps) {
+        let now = step * 100;
+        bench.queue.changed(app, spec(1), ms(now));
+        let (id, _) = bench.one(ms(now));
+        let mut echo = spec(1);
+        echo.version = child("app", 7).version;
+        bench.queue.changed(app, echo, ms(now + 5));
+        let mut done = outcome(app, id, OutcomeResult::Settled);
+        done.written.push(written("app", 7));
+        bench.queue.outcome(&done, &[], None, ms(now + 10));
+    }
+    assert_eq!(bench.queue.counts().dirty, 0);
+    let mut flights = 0;
+    for round in 0..20 {
+        let now = 50_000 + round * 1_000;
+        for app in &apps {
+            let generation = 2 + i64::try_from(round).unwrap();
+            bench.queue.changed(app, spec(generation), ms(now));
+        }
+        for (app, id, _) in bench.sent(ms(now + 500)) {
+            flights += 1;
+            bench.end(&app, id, OutcomeResult::Settled, ms(now + 600));
+        }
+    }
+    assert_eq!(flights, 0, "all of them still change");
+}

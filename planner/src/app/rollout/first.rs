@@ -21,8 +21,9 @@ impl Chart<'_, '_> {
             .clone()
             .or_else(|| selected.clone());
         let base = base.unwrap_or_else(|| rollout.revision.clone());
-        // What serves goes on, also if this one was begun beside nothing: the Service was not seen then.
-        let serving = selected.filter(|hash| self.revision(hash).available() > 0);
+        // What the Service names keeps it until it is gone, also if this one was begun beside nothing (the Service was
+        // not seen then): its pods may be ready by now, and its deletion is refused if they are.
+        let serving = selected.filter(|hash| self.revision(hash).deployment.is_some());
         self.course.serve = Some(serving.unwrap_or_else(|| base.clone()));
         if rollout.state == RolloutState::Migrating {
             let gate = migrations::expand(self.app, &revision, None, None);

@@ -3,6 +3,7 @@
 //! A contract file drops what revisions need that are older than the one it was released for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use signalbox_crds::names::{LABEL_OWNER, LABEL_REVISION};
@@ -10,6 +11,7 @@ use signalbox_executor::sql::Job;
 
 use super::{Oracle, label, served};
 use crate::api::json::{number, text};
+use crate::api::kept::Kept;
 use crate::api::store::{Change, Deed, Place};
 
 /// What was seen of schemas and of the revisions that rest on them.
@@ -19,8 +21,8 @@ pub(super) struct Seen {
     claims: BTreeSet<(String, i64)>,
     /// Deployments by uid: how many were made before them.
     made: BTreeMap<String, usize>,
-    /// Deployments whose columns are gone.
-    behind: BTreeSet<String>,
+    /// Deployments whose columns are gone, with the generation of their app at that time.
+    behind: BTreeMap<String, i64>,
 }
 
 /// Whether a file is one of contract.
@@ -59,7 +61,7 @@ impl Oracle {
         }
     }
 
-    /// No traffic for a revision whose columns were dropped.
+    /// No traffic for a revision whose columns were dropped, unless its app's spec asks for it since.
     fn nobody_is_left_behind(&self, who: &str, place: &Place, service: &Value) {
         let app = label(service, LABEL_OWNER);
         let Some(revision) = served(service) else {
@@ -70,13 +72,27 @@ impl Oracle {
             .into_iter()
             .find(|(of, _)| *of == revision)
             .map(|(_, uid)| uid);
-        if let Some(uid) = uid
-            && self.lock().schema.behind.contains(&uid)
+        let since = uid.and_then(|uid| self.lock().schema.behind.get(&uid).copied());
+        if let Some(generation) = since
+            && !self.asks_since(&place.namespace, app, &revision, generation)
         {
             self.net.broken(format!(
                 "{who} sends {place} to {revision}, whose columns were dropped"
             ));
         }
+    }
+
+    /// Whether the spec of an app asks for `revision` in a later generation than that.
+    fn asks_since(&self, namespace: &str, app: &str, revision: &str, generation: i64) -> bool {
+        self.app(namespace, app).is_some_and(|app| {
+            let seen = number(&app, "/status/observedGeneration").unwrap_or(0);
+            seen > generation && text(&app, "/status/revision") == revision
+        })
+    }
+
+    fn app(&self, namespace: &str, name: &str) -> Option<Arc<Kept>> {
+        let place = Place::of("PortfolioApp", namespace, name)?;
+        self.server.upgrade()?.store().get(&place)
     }
 
     /// Revision and uid of an app's Deployments.
@@ -163,6 +179,8 @@ impl Oracle {
         let deployments = self.deployments(namespace, app);
         let revision = text(migration, "/spec/release/revision");
         let serving = self.serving(namespace, app);
+        let live = self.app(namespace, app);
+        let generation = live.and_then(|app| number(&app, "/metadata/generation"));
         let schema = &mut self.lock().schema;
         let made = |uid: &str| schema.made.get(uid).copied();
         let own = deployments.iter().find(|(of, _)| of == revision);
@@ -172,7 +190,11 @@ impl Oracle {
             .filter(|(_, uid)| own.is_some_and(|own| made(uid).is_some_and(|made| made < own)))
             .collect();
         let served = older.iter().find(|(of, _)| Some(of) == serving.as_ref());
-        let behind: Vec<String> = older.iter().map(|(_, uid)| uid.clone()).collect();
+        let generation = generation.unwrap_or(0);
+        let behind: Vec<_> = older
+            .iter()
+            .map(|(_, uid)| (uid.clone(), generation))
+            .collect();
         schema.behind.extend(behind);
         if let Some((of, _)) = served {
             self.net
