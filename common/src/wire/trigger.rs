@@ -5,6 +5,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// What the key of the action that applies a trigger begins with.
+pub const ACTION: &str = "trigger/";
+
 /// A trigger, as taken from a `CloudEvent` on `sb.trigger.<tenant>.<kind>.<namespace>.<name>.<verb>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use signalbox_common::kinds::Kind;
 use signalbox_common::wire::action::PatchSpec;
-use signalbox_common::wire::trigger::Verb;
+use signalbox_common::wire::trigger::{ACTION, Verb};
 use signalbox_common::wire::{Action, LiveObject, Trigger};
 use signalbox_crds::names::{
     ANNOTATION_TRIGGER, ANNOTATION_TRIGGER_TIME, ANNOTATION_TRIGGERS_BESIDE,
@@ -70,7 +70,7 @@ pub(super) fn decide(object: &LiveObject, trigger: &Trigger) -> Draft {
         spec: json!({ field: value }),
         annotations,
     };
-    let key = format!("trigger/{}", trigger.verb.label());
+    let key = format!("{ACTION}{}", trigger.verb.label());
     draft.push(key, &trigger.id, Action::PatchSpec(patch));
     draft
 }

@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalbox_common::bus::Message;
-use signalbox_common::class::ErrorClass;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
-use signalbox_common::wire::outcome::ActionResult;
-use signalbox_common::wire::{Outcome, OutcomeResult, SCHEMA, Trigger};
+use signalbox_common::wire::{Outcome, SCHEMA, Trigger};
 use signalbox_common::{clock, part, record};
 
-use super::Brain;
+use super::{Brain, answer};
 use crate::intake::Taken;
 use crate::queue::At;
 use crate::triggers::{self, Answer, Parsed};
@@ -77,7 +75,7 @@ impl Brain {
             .iter()
             .position(|waiting| waiting.trigger.id == id && waiting.key == outcome.key);
         let Some(place) = place else { return };
-        let Some((answer, reason)) = verdict(outcome) else {
+        let Some((answer, reason)) = answer::of(outcome) else {
             let trigger = self
                 .desk
                 .waiting
@@ -212,36 +210,5 @@ impl Brain {
             flight,
             body,
         )
-    }
-}
-
-/// What the sender is told; none: the trigger is tried again.
-fn verdict(outcome: &Outcome) -> Option<(Answer, String)> {
-    match &outcome.result {
-        OutcomeResult::Settled => Some((Answer::NoOp, "nothing to change".to_owned())),
-        OutcomeResult::Waiting { on, .. } => Some((Answer::NoOp, format!("waiting: {on}"))),
-        OutcomeResult::Done => {
-            let written = outcome
-                .actions
-                .iter()
-                .any(|action| action.result == ActionResult::Done);
-            Some(if written || outcome.actions.is_empty() {
-                (Answer::Applied, "done".to_owned())
-            } else {
-                (Answer::NoOp, "found done".to_owned())
-            })
-        }
-        OutcomeResult::Failed(failure) => match failure.class {
-            ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Conflict => None,
-            ErrorClass::NameTaken
-            | ErrorClass::Forbidden
-            | ErrorClass::Missing
-            | ErrorClass::Invalid
-            | ErrorClass::Ambiguous
-            | ErrorClass::Fatal => Some((Answer::Refused, failure.message.clone())),
-        },
-        OutcomeResult::Busy | OutcomeResult::Interrupted => None,
-        OutcomeResult::Unplannable { message, .. } => Some((Answer::Refused, message.clone())),
-        OutcomeResult::Dead { reason } => Some((Answer::Refused, reason.clone())),
     }
 }

@@ -3,6 +3,7 @@
 //! Everything reaches it through channels and futures, so it never waits for a server while others have
 //! news. Decisions stand in [`crate::queue`] and [`crate::cache`]; here they meet IO.
 
+mod answer;
 mod arrivals;
 mod desk;
 mod look;
