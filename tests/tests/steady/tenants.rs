@@ -100,17 +100,24 @@ fn quota(space: &str) -> String {
     )
 }
 
+/// Waits until that is so of each app.
+async fn each(objects: &Objects, what: &str, is_so: impl Fn(&Value) -> Result<(), String>) {
+    eventually(what, PATIENCE, || async {
+        let apps = objects.list("papp").await;
+        apps.iter().try_for_each(&is_so)
+    })
+    .await;
+}
+
 /// Waits until each app's status tells of the refusal.
 async fn is_told(objects: &Objects, words: &str) {
     let what = format!("all of {} tell of `{words}`", objects.namespace);
-    eventually(&what, PATIENCE, || async {
-        for app in objects.list("papp").await {
-            let message = app["status"]["lastFailure"]["message"].to_string();
-            if !message.contains(words) {
-                return Err(format!("{}: {}", app["metadata"]["name"], app["status"]));
-            }
+    each(objects, &what, |app| {
+        let message = app["status"]["lastFailure"]["message"].to_string();
+        if message.contains(words) {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("{}: {}", app["metadata"]["name"], app["status"]))
     })
     .await;
 }
@@ -135,13 +142,11 @@ async fn kubectl(world: &World, arguments: &[&str]) {
 
 /// The apps serve their newest image.
 async fn heals(objects: &Objects) {
-    eventually("what was taken is back, so all serve", PATIENCE, || async {
-        for app in objects.list("papp").await {
-            ready(&app)?;
-            let outdated = app["status"]["stable"] != app["status"]["revision"];
-            if outdated || app["status"]["lastFailure"].is_object() {
-                return Err(app["status"].to_string());
-            }
+    each(objects, "what was taken is back, so all serve", |app| {
+        ready(app)?;
+        let outdated = app["status"]["stable"] != app["status"]["revision"];
+        if outdated || app["status"]["lastFailure"].is_object() {
+            return Err(app["status"].to_string());
         }
         Ok(())
     })
@@ -195,13 +200,11 @@ async fn namespaces_that_may_nothing_hold_up_nobody() {
         &["delete", "namespace", &ending.namespace, "--wait=false"],
     )
     .await;
-    eventually("its apps are being deleted", PATIENCE, || async {
-        let apps = ending.list("papp").await;
-        let stay = |app: &&Value| app["metadata"]["deletionTimestamp"].is_null();
-        match apps.iter().find(stay) {
-            None => Ok(()),
-            Some(app) => Err(app["metadata"].to_string()),
+    each(&ending, "its apps are being deleted", |app| {
+        if app["metadata"]["deletionTimestamp"].is_null() {
+            return Err(app["metadata"].to_string());
         }
+        Ok(())
     })
     .await;
     let bad = [&keyless, &frozen, &full];
@@ -241,13 +244,11 @@ async fn namespaces_that_may_nothing_hold_up_nobody() {
     }
     is_told(&keyless, "get secrets api-keys").await;
 
-    eventually("nothing of ours holds its apps", PATIENCE, || async {
-        let apps = ending.list("papp").await;
-        let held = |app: &&Value| app["metadata"]["finalizers"] != json!(["example.com/hold"]);
-        match apps.iter().find(held) {
-            None => Ok(()),
-            Some(app) => Err(app["metadata"].to_string()),
+    each(&ending, "nothing of ours holds its apps", |app| {
+        if app["metadata"]["finalizers"] == json!(["example.com/hold"]) {
+            return Ok(());
         }
+        Err(app["metadata"].to_string())
     })
     .await;
 

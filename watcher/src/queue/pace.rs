@@ -148,7 +148,7 @@ mod tests {
         );
     }
 
-    /// A slow machine's storm: with four seconds at most, each change was sent before the next one came.
+    /// A slow machine's storm has rounds of three seconds: a hold of twice that still leaves room for a late one.
     #[test]
     fn rare_changes_are_held_in_a_storm_as_well() {
         let mut pace = Pace::default();

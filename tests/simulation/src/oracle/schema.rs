@@ -84,14 +84,16 @@ impl Oracle {
 
     /// Whether the spec of an app asks for `revision` in a later generation than that.
     fn asks_since(&self, namespace: &str, app: &str, revision: &str, generation: i64) -> bool {
-        self.app(namespace, app).is_some_and(|app| {
+        let app = self.stored("PortfolioApp", namespace, app);
+        app.is_some_and(|app| {
             let seen = number(&app, "/status/observedGeneration").unwrap_or(0);
             seen > generation && text(&app, "/status/revision") == revision
         })
     }
 
-    fn app(&self, namespace: &str, name: &str) -> Option<Arc<Kept>> {
-        let place = Place::of("PortfolioApp", namespace, name)?;
+    /// An object as it is stored now.
+    fn stored(&self, kind: &str, namespace: &str, name: &str) -> Option<Arc<Kept>> {
+        let place = Place::of(kind, namespace, name)?;
         self.server.upgrade()?.store().get(&place)
     }
 
@@ -127,11 +129,8 @@ impl Oracle {
             self.net
                 .broken(format!("{who} commits {file} before it is claimed"));
         }
-        let Some(server) = self.server.upgrade() else {
-            return;
-        };
-        let live = Place::of("DatabaseMigration", &author.namespace, &author.name)
-            .and_then(|place| server.store().get(&place))
+        let live = self
+            .stored("DatabaseMigration", &author.namespace, &author.name)
             .filter(|live| text(live, "/metadata/uid") == author.uid);
         // Deleted meanwhile: nobody asks for anything of it any more.
         let Some(live) = live else { return };
@@ -179,8 +178,9 @@ impl Oracle {
         let deployments = self.deployments(namespace, app);
         let revision = text(migration, "/spec/release/revision");
         let serving = self.serving(namespace, app);
-        let live = self.app(namespace, app);
+        let live = self.stored("PortfolioApp", namespace, app);
         let generation = live.and_then(|app| number(&app, "/metadata/generation"));
+        let generation = generation.unwrap_or(0);
         let schema = &mut self.lock().schema;
         let made = |uid: &str| schema.made.get(uid).copied();
         let own = deployments.iter().find(|(of, _)| of == revision);
@@ -190,11 +190,8 @@ impl Oracle {
             .filter(|(_, uid)| own.is_some_and(|own| made(uid).is_some_and(|made| made < own)))
             .collect();
         let served = older.iter().find(|(of, _)| Some(of) == serving.as_ref());
-        let generation = generation.unwrap_or(0);
-        let behind: Vec<_> = older
-            .iter()
-            .map(|(_, uid)| (uid.clone(), generation))
-            .collect();
+        let behind = older.iter().map(|(_, uid)| (uid.clone(), generation));
+        let behind: Vec<_> = behind.collect();
         schema.behind.extend(behind);
         if let Some((of, _)) = served {
             self.net
