@@ -119,9 +119,9 @@ async fn a_killed_server_ends_every_call_and_a_started_one_serves_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_server_ends_every_call() {
     let (server, bus) = start("silent").await;
-    server.signal("STOP");
+    server.hold_still();
     all_calls_end(&bus).await;
-    server.signal("CONT");
+    server.go_on();
     works_again(&bus, "after").await;
 }
 

@@ -11,6 +11,7 @@ use crate::cluster::DevCluster;
 use crate::command_line::CommandLine;
 use crate::error::DevClusterError;
 use crate::process::Process;
+use crate::stillness;
 
 /// A running program; dropping it kills it.
 #[derive(Debug)]
@@ -75,7 +76,8 @@ impl Companion {
 
     /// SIGSTOP: it holds still, with everything that it holds.
     pub fn pause(&mut self) -> std::io::Result<()> {
-        self.process.signal(Signal::STOP)
+        self.process.signal(Signal::STOP)?;
+        stillness::until_still(self.process.pid())
     }
 
     /// SIGCONT.

@@ -38,6 +38,7 @@ mod process;
 mod progress;
 mod readiness;
 mod servers;
+mod stillness;
 
 pub use cluster::DevCluster;
 pub use companion::Companion;
@@ -48,3 +49,4 @@ pub use options::{ClusterOptions, Identity, NatsOptions};
 pub use ports::free_port;
 pub use progress::{Progress, ProgressSink, to_stderr};
 pub use servers::{Server, Tool};
+pub use stillness::{go_on, hold_still};

@@ -14,11 +14,12 @@ use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::bus::{Bus as _, Message, SharedBus};
 use signalbox_common::config::CommonArgs;
-use signalbox_common::id::ObjectKey;
+use signalbox_common::id::{ObjectKey, StepId};
 use signalbox_common::kinds::Kind;
 use signalbox_common::record;
 use signalbox_common::subject::{self, Stream};
-use signalbox_common::wire::{self, Cause, Event, Outcome, OutcomeResult};
+use signalbox_common::wire::outcome::{ActionReport, ActionResult};
+use signalbox_common::wire::{self, Cause, Event, Outcome, OutcomeResult, trigger};
 use signalbox_devcluster::{ClusterOptions, DevCluster, NatsOptions};
 use signalbox_watcher::{Args, run};
 use tokio_util::sync::CancellationToken;
@@ -183,24 +184,31 @@ async fn stand_in(
             let event: Event = wire::decode(&delivery.body).unwrap();
             let observation = &event.observation;
             let trigger = if let Cause::Trigger { trigger } = &observation.cause {
-                Some(trigger.id.clone())
+                Some(trigger)
             } else {
                 None
             };
-            let done = trigger.is_some();
+            // What a planner would have asked for the trigger, done.
+            let actions = trigger.map(|trigger| ActionReport {
+                key: format!("{}asked", trigger::ACTION),
+                id: StepId::new(&observation.uid, trigger::ACTION, &trigger.id),
+                result: ActionResult::Done,
+                took_ms: 1,
+            });
+            let actions: Vec<ActionReport> = actions.into_iter().collect();
             let outcome = Outcome {
                 schema: 1,
                 reconcile_id: observation.reconcile_id,
                 key: observation.key.clone(),
                 uid: observation.uid.clone(),
                 by: "stand-in".into(),
-                trigger,
-                result: if done {
-                    OutcomeResult::Done
-                } else {
+                trigger: trigger.map(|trigger| trigger.id.clone()),
+                result: if actions.is_empty() {
                     OutcomeResult::Settled
+                } else {
+                    OutcomeResult::Done
                 },
-                actions: Vec::new(),
+                actions,
                 written: Vec::new(),
                 live: None,
                 not_before: None,

@@ -83,16 +83,14 @@ impl NatsServer {
         self.child = Some(child);
     }
 
-    /// Stops it from answering, with its connections open; `SIGCONT` undoes it.
-    pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+    /// It answers nothing more, with its connections open, until it goes on.
+    pub(crate) fn hold_still(&self) {
+        signalbox_devcluster::hold_still(self.child.as_ref().unwrap().id()).unwrap();
+    }
+
+    /// Undoes `hold_still`.
+    pub(crate) fn go_on(&self) {
+        signalbox_devcluster::go_on(self.child.as_ref().unwrap().id()).unwrap();
     }
 
     /// Starts it again without its data.

@@ -82,13 +82,13 @@ fn run(program: &str, arguments: &[&str]) {
 fn copy_of(world: &World, storage: &Path) -> PathBuf {
     let copy = storage.with_file_name("nats-older");
     let _ = std::fs::remove_dir_all(&copy);
-    let pid = world.cluster.pid(Server::Nats).unwrap().to_string();
-    run("kill", &["-STOP", &pid]);
+    let pid = world.cluster.pid(Server::Nats).unwrap();
+    signalbox_devcluster::hold_still(pid).unwrap();
     run(
         "cp",
         &["-a", storage.to_str().unwrap(), copy.to_str().unwrap()],
     );
-    run("kill", &["-CONT", &pid]);
+    signalbox_devcluster::go_on(pid).unwrap();
     copy
 }
 
