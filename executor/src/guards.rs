@@ -8,7 +8,7 @@ use signalbox_common::wire::plan::Guard;
 
 use crate::api::Target;
 use crate::api::target::is_name;
-use crate::conflict::uid_of;
+use crate::conflict::{self, uid_of};
 use crate::context::PlanContext;
 use crate::error::ActionError;
 
@@ -30,7 +30,12 @@ async fn check(ctx: &PlanContext, guard: &Guard) -> Result<(), ActionError> {
             ActionError::new(ErrorClass::Invalid, message)
         })?;
     let live = ctx.api.get(&target).await?;
-    match broken(guard, live.as_ref()) {
+    let why = if guard.uid.is_empty() {
+        owned(&ctx.uid, live.as_ref())
+    } else {
+        broken(guard, live.as_ref())
+    };
+    match why {
         None => Ok(()),
         Some(why) => {
             let message = format!(
@@ -40,6 +45,13 @@ async fn check(ctx: &PlanContext, guard: &Guard) -> Result<(), ActionError> {
             Err(ActionError::conflict(message))
         }
     }
+}
+
+/// Why there still is one of `owner`.
+fn owned(owner: &str, live: Option<&Value>) -> Option<String> {
+    let live = live.filter(|live| !conflict::is_terminating(live))?;
+    let ours = conflict::trimmed(live).is_some_and(|live| live.is_owned_by(owner));
+    ours.then(|| "it is still there".to_owned())
 }
 
 /// What does not hold.
@@ -70,6 +82,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use signalbox_common::wire::plan::{Expect, Test};
+    use signalbox_crds::names::LABEL_OWNER_UID;
 
     fn guard(test: Test) -> Guard {
         Guard {
@@ -92,5 +105,24 @@ mod tests {
         assert!(broken(&guard(Test::AtLeast(0)), None).is_some());
         let other = json!({"metadata": {"uid": "v"}, "status": {"availableReplicas": 2}});
         assert!(broken(&guard(Test::AtLeast(2)), Some(&other)).is_some());
+    }
+
+    #[test]
+    fn only_what_is_owned_and_stays_breaks_a_guard_on_absence() {
+        let claim = |owner: &str, deleted: Value| {
+            json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": {
+                    "name": "web", "namespace": "team", "uid": "c", "resourceVersion": "7",
+                    "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": deleted,
+                    "labels": { LABEL_OWNER_UID: owner },
+                },
+            })
+        };
+        assert!(owned("u", Some(&claim("u", Value::Null))).is_some());
+        let going = claim("u", json!("2026-01-01T00:00:00Z"));
+        assert_eq!(owned("u", Some(&going)), None);
+        assert_eq!(owned("u", Some(&claim("v", Value::Null))), None);
+        assert_eq!(owned("u", None), None);
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::action::Action;
 use crate::id::{ObjectKey, ReconcileId, StepId};
+use crate::kinds::ChildKind;
 
 /// Message of PLANS; also recorded in LEDGER when it has no actions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,10 +84,24 @@ pub struct Guard {
     pub kind: String,
     /// Its name, in the namespace of the plan.
     pub name: String,
-    /// Its uid; another uid or no object: the guard does not hold.
+    /// Its uid; another uid or no object: the guard does not hold. Empty: the plan's object owns none of this
+    /// name that isn't going away, which caches can't tell when a watch is late.
     pub uid: String,
     /// What must hold in it.
     pub expect: Vec<Expect>,
+}
+
+impl Guard {
+    /// Holds while the plan's object owns no object of this kind and name but one that is going away.
+    #[must_use]
+    pub fn none_of(kind: ChildKind, name: &str) -> Self {
+        Self {
+            kind: kind.as_str().to_owned(),
+            name: name.to_owned(),
+            uid: String::new(),
+            expect: Vec::new(),
+        }
+    }
 }
 
 /// What must hold at a place of an object.

@@ -165,10 +165,23 @@ impl Drawing<'_, '_> {
         let Some(serve) = &course.serve else { return };
         match children::service(self.app, serve) {
             Some(desired) => {
-                self.child(&desired, &[], course.serve_guards.clone());
+                let guards = if course.serve_guards.is_empty() {
+                    self.where_it_turns(serve).into_iter().collect()
+                } else {
+                    course.serve_guards.clone()
+                };
+                self.child(&desired, &[], guards);
             }
             None => self.remove(self.world.own(ChildKind::Service, self.app.name())),
         }
+    }
+
+    /// Away from pods that serve the Service turns only to another one that serves: by a status that is late, what
+    /// has been replaced already looks like what should serve.
+    fn where_it_turns(&self, serve: &str) -> Option<Guard> {
+        let selected = self.world.selected().filter(|hash| hash != serve)?;
+        let loses = self.app.replicas() > 0 && self.world.revision(&selected).available() > 0;
+        self.world.revision(serve).guard(1).filter(|_| loses)
     }
 
     fn revisions(&mut self, course: &Course) {
@@ -274,6 +287,10 @@ impl Drawing<'_, '_> {
             );
             for guard in &size.guards {
                 planned.guard(guard.clone());
+            }
+            // No pod ends before the Service has left its revision.
+            if size.to < from && self.world.selected().as_ref() == Some(&size.revision) {
+                planned.after(&[apply_key(ChildKind::Service, self.app.name())]);
             }
         }
     }

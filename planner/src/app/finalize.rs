@@ -130,7 +130,12 @@ fn take_down(draft: &mut Draft, object: &LiveObject, world: &World<'_>) -> Strin
         .cloned()
         .collect();
     let resource_version = object.resource_version.clone();
-    let guards: Vec<Guard> = revisions.iter().filter_map(without_pods).collect();
+    let mut guards: Vec<Guard> = revisions.iter().filter_map(without_pods).collect();
+    if drops {
+        // Once the app is gone nobody deletes a volume that a late watch has not shown yet.
+        let kind = ChildKind::PersistentVolumeClaim;
+        guards.push(Guard::none_of(kind, &object.name));
+    }
     let action = Action::RemoveFinalizer(Finalizer {
         resource_version,
         finalizers,

@@ -168,7 +168,11 @@ impl Cluster {
                 .linked
                 .iter()
                 .find(|l| l.kind == guard.kind && l.name == guard.name);
-            child.or(linked).is_some_and(|live| {
+            let live = child.or(linked);
+            if guard.uid.is_empty() {
+                return live.is_none_or(|live| live.deleted_at.is_some() || !live.is_owned_by(UID));
+            }
+            live.is_some_and(|live| {
                 live.uid == guard.uid
                     && guard
                         .expect

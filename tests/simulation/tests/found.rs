@@ -30,6 +30,20 @@ fn a_volume_left_behind_is_taken() {
     ]);
 }
 
+/// Seed 6033: an app that goes while its volume was never seen takes it along nevertheless.
+#[test]
+fn a_volume_never_seen_goes_with_its_app() {
+    let volume = json!({
+        "storage": { "size": "1Gi", "mountPath": "/data" },
+        "deletion": { "gracePeriodSeconds": 1, "storage": "Delete" },
+    });
+    ends_well(vec![
+        (400, Act::Silence("PersistentVolumeClaim", 20_000)),
+        (500, user(Wish::Create(volume))),
+        (6000, user(Wish::Delete)),
+    ]);
+}
+
 /// While Services are not seen, another first revision begins: the traffic stays where pods serve.
 #[test]
 fn a_service_stays_with_the_pods_that_serve() {
@@ -41,6 +55,24 @@ fn a_service_stays_with_the_pods_that_serve() {
             user(Wish::Change(json!({ "image": "example.com/web:2" }))),
         ),
     ]);
+}
+
+/// Seed 6043: by a status from before the promotion, the old revision would serve, which has no pod any more.
+#[test]
+fn a_late_status_turns_no_service_to_a_revision_without_pods() {
+    let quick = json!({ "rollout": { "drainSeconds": 2 } });
+    for silence in (8000..18_000).step_by(500) {
+        let mut story = vec![
+            (500, user(Wish::Create(quick.clone()))),
+            (
+                8000,
+                user(Wish::Change(json!({ "image": "example.com/web:2" }))),
+            ),
+            (silence + 1, Act::Silence("PortfolioApp", 12_000)),
+        ];
+        story.sort_by_key(|(at, _)| *at);
+        ends_well(story);
+    }
 }
 
 /// Two triggers of the very same time, each sent twice: each is applied once.
