@@ -15,10 +15,10 @@ pub const fn bounds(class: ErrorClass) -> (Duration, Duration) {
             (Duration::from_millis(500), Duration::from_mins(1))
         }
         ErrorClass::Missing => (Duration::from_secs(1), Duration::from_mins(1)),
-        ErrorClass::NameTaken | ErrorClass::Forbidden => {
+        ErrorClass::NameTaken | ErrorClass::Forbidden | ErrorClass::Invalid => {
             (Duration::from_secs(5), Duration::from_mins(5))
         }
-        ErrorClass::Invalid | ErrorClass::Ambiguous | ErrorClass::Fatal => {
+        ErrorClass::Ambiguous | ErrorClass::Fatal => {
             (Duration::from_mins(5), Duration::from_mins(5))
         }
     }

@@ -19,7 +19,8 @@ pub enum ErrorClass {
     Forbidden,
     /// A referenced object (Secret, `ConfigMap`, key) does not exist: tried again after a backoff or on a change.
     Missing,
-    /// 422, refused SQL, unknown version: never tried again without a change.
+    /// 422, refused SQL, unknown version: needs help. What a server refused is tried again rarely or on a change
+    /// (docs/adr/0009), SQL never without a change.
     Invalid,
     /// The effect may or may not have happened: a person decides.
     Ambiguous,

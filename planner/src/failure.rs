@@ -268,6 +268,11 @@ fn is_lost(class: &str) -> bool {
 
 /// Whether time alone never heals the class.
 fn waits_for_change(class: &str) -> bool {
+    ErrorClass::from_label(class) == Some(ErrorClass::Ambiguous)
+}
+
+/// Whether the class tells of what somebody has to mend: the object, or what refuses it (docs/adr/0009).
+fn needs_help(class: &str) -> bool {
     match ErrorClass::from_label(class) {
         Some(ErrorClass::Invalid | ErrorClass::Ambiguous) => true,
         Some(
@@ -285,7 +290,7 @@ fn waits_for_change(class: &str) -> bool {
 
 /// Reason of Stalled, if the failure needs help from outside.
 fn stall(failure: &LastFailure) -> Option<String> {
-    let stalled = waits_for_change(&failure.class)
+    let stalled = needs_help(&failure.class)
         || (is_lost(&failure.class) && failure.attempts >= STALLED_AFTER);
     stalled.then(|| failure.class.clone())
 }

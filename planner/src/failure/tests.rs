@@ -103,16 +103,35 @@ fn success_or_indifference_ends_it() {
     assert_eq!(after, Assessment::default());
 }
 
+/// A single 422 to a write that was right stalled an app until its spec changed.
+#[test]
+fn an_invalid_write_stalls_and_is_tried_again_later() {
+    let invalid = Some(failed("Invalid", 1));
+    let first = assess(&seen("2026-01-01T00:00:00Z", &timer(), invalid), None, 1);
+    assert_eq!(first.stalled.as_deref(), Some("Invalid"));
+    let until = first.until.unwrap();
+    let failure = first.last_failure.unwrap();
+    let at = |when: &str| assess(&seen(when, &timer(), None), Some(&failure), 1);
+    assert!(until <= "2026-01-01T00:00:05Z".parse().unwrap(), "{until}");
+    assert!(at("2026-01-01T00:00:03Z").holds(KEY));
+    let again = at("2026-01-01T00:00:05Z");
+    assert!(!again.holds(KEY) && again.last_failure.is_some());
+}
+
 #[test]
 fn only_changes_that_matter_bypass_the_wait() {
     let first = assess(
-        &seen("2026-01-01T00:00:00Z", &timer(), Some(failed("Invalid", 1))),
+        &seen(
+            "2026-01-01T00:00:00Z",
+            &timer(),
+            Some(failed("Ambiguous", 1)),
+        ),
         None,
         1,
     );
     assert_eq!(
         (first.until, first.stalled.as_deref()),
-        (None, Some("Invalid"))
+        (None, Some("Ambiguous"))
     );
     let failure = first.last_failure.unwrap();
     let held = |cause: &Value, generation| {

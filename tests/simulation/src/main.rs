@@ -9,6 +9,9 @@ use std::time::Instant;
 use clap::Parser;
 use signalbox_simulation::{Options, run, trace};
 
+/// After how many seeds the report says how far it is.
+const TOLD_EVERY: u64 = 5000;
+
 /// Runs seeds of the simulation.
 #[derive(Parser)]
 struct Args {
@@ -59,6 +62,7 @@ fn one(seed: u64) -> ExitCode {
 
 fn many(args: &Args) -> ExitCode {
     let (next, failed) = (AtomicU64::new(args.from), AtomicU64::new(0));
+    let done = AtomicU64::new(0);
     let end = args.from.saturating_add(args.count);
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -74,6 +78,15 @@ fn many(args: &Args) -> ExitCode {
                         failed.fetch_add(1, Ordering::Relaxed);
                         println!("seed {seed}: {:#?}", report.broken);
                         println!("  again: cargo run -p signalbox-simulation -- --seed {seed}");
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(TOLD_EVERY) && done < args.count {
+                        let failed = failed.load(Ordering::Relaxed);
+                        let took = begun.elapsed().as_secs_f64();
+                        println!(
+                            "{done} of {} seeds, {failed} failed, {took:.0} s",
+                            args.count
+                        );
                     }
                 }
             });
