@@ -86,6 +86,7 @@ async fn files_are_applied_exactly_once() {
     a_lost_session_leaves_nothing(&database("killed").await).await;
     a_lost_answer_to_commit_is_looked_up(&database("lost").await).await;
     a_commit_that_never_arrived_is_told(&database("unsent").await).await;
+    a_statement_that_never_arrived_is_noticed(&database("swallowed").await).await;
     a_cancelled_file_leaves_nothing(&database("cancelled").await).await;
     a_file_that_changes_its_role_is_recorded(&database("role").await).await;
     the_password_is_never_told(&database("secret").await).await;
@@ -268,17 +269,28 @@ async fn a_lost_session_leaves_nothing(url: &str) {
         .unwrap();
 }
 
-/// What the proxy does with the first COMMIT that it sees.
+/// What the proxy loses, once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum AtCommit {
-    /// Passes it on and loses the answer.
-    LoseAnswer,
-    /// Loses it.
-    LoseQuestion,
+enum Loss {
+    /// The answer to a COMMIT, with the connection.
+    Answer,
+    /// A COMMIT, with the connection.
+    Commit,
+    /// A statement that creates the table `a`; the connection stays.
+    Statement,
 }
 
-/// A proxy before the server, which breaks one connection at its COMMIT. Returns the URL through it.
-async fn proxy(url: &str, at_commit: AtCommit) -> String {
+impl Loss {
+    const fn mark(self) -> &'static [u8] {
+        match self {
+            Self::Answer | Self::Commit => b"COMMIT\0",
+            Self::Statement => b"create table a ",
+        }
+    }
+}
+
+/// A proxy before the server, which loses something. Returns the URL through it.
+async fn proxy(url: &str, loss: Loss) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().to_string();
     let server = url
@@ -294,30 +306,30 @@ async fn proxy(url: &str, at_commit: AtCommit) -> String {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let upstream = TcpStream::connect(&server).await.unwrap();
-            tokio::spawn(pass(client, upstream, Arc::clone(&broken), at_commit));
+            tokio::spawn(pass(client, upstream, Arc::clone(&broken), loss));
         }
     });
     through
 }
 
-async fn pass(
-    mut client: TcpStream,
-    mut server: TcpStream,
-    broken: Arc<AtomicBool>,
-    at_commit: AtCommit,
-) {
+async fn pass(mut client: TcpStream, mut server: TcpStream, broken: Arc<AtomicBool>, loss: Loss) {
     let (mut from_client, mut from_server) = ([0; 8192], [0; 8192]);
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(count @ 1..) = read else { return };
                 let text = from_client.get(..count).unwrap();
-                if text.windows(7).any(|window| window == b"COMMIT\0") && !broken.swap(true, Ordering::SeqCst) {
-                    if at_commit == AtCommit::LoseAnswer {
-                        server.write_all(text).await.unwrap();
-                        assert!(server.read(&mut from_server).await.unwrap() > 0);
+                let mark = loss.mark();
+                if text.windows(mark.len()).any(|window| window == mark) && !broken.swap(true, Ordering::SeqCst) {
+                    match loss {
+                        Loss::Answer => {
+                            server.write_all(text).await.unwrap();
+                            assert!(server.read(&mut from_server).await.unwrap() > 0);
+                            return;
+                        }
+                        Loss::Commit => return,
+                        Loss::Statement => continue,
                     }
-                    return;
                 }
                 if server.write_all(text).await.is_err() { return }
             }
@@ -330,7 +342,7 @@ async fn pass(
 }
 
 async fn a_lost_answer_to_commit_is_looked_up(url: &str) {
-    let through = proxy(url, AtCommit::LoseAnswer).await;
+    let through = proxy(url, Loss::Answer).await;
     let done = apply(&job(&through, "1", "create table a (x int)"))
         .await
         .unwrap();
@@ -345,10 +357,21 @@ async fn a_lost_answer_to_commit_is_looked_up(url: &str) {
 }
 
 async fn a_commit_that_never_arrived_is_told(url: &str) {
-    let through = proxy(url, AtCommit::LoseQuestion).await;
+    let through = proxy(url, Loss::Commit).await;
     let job = job(&through, "1", "create table a (x int)");
     let err = apply(&job).await.unwrap_err();
     assert!(matches!(err, SqlError::NotCommitted { .. }), "{err}");
+    assert_eq!(err.class(), ErrorClass::Transient, "{err}");
+    assert!(!apply(&job).await.unwrap().found_done);
+}
+
+/// The executor waited for the answer to a statement that the server never got, without end.
+async fn a_statement_that_never_arrived_is_noticed(url: &str) {
+    let through = proxy(url, Loss::Statement).await;
+    let job = job(&through, "1", "create table a (x int)");
+    let limit = Duration::from_secs(60);
+    let err = tokio::time::timeout(limit, apply(&job)).await.unwrap();
+    let err = err.unwrap_err();
     assert_eq!(err.class(), ErrorClass::Transient, "{err}");
     assert!(!apply(&job).await.unwrap().found_done);
 }

@@ -1,7 +1,8 @@
 //! Who holds what a statement waits for, seen from a second connection while it waits.
 //!
 //! Best effort: without names the failure is reported without them. A server that answers none of several looks in
-//! a row has stopped to answer the statement as well. Never touches the session that does the work.
+//! a row has stopped to answer the statement as well; one whose session has nothing to do meanwhile never got the
+//! statement, or its answer is lost. Never touches the session that does the work.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use super::error::{Report, SqlError};
 use super::session::{CONNECT_TIME, ConnectionUrl, Session};
 use super::{Job, lock, sqlstate};
 
-/// Looks without an answer, in a row, after which the server counts as silent. Whatever the statement does is rolled
+/// Looks in a row without an answer, or at a session that has nothing to do, after which the server counts as silent. Whatever the statement does is rolled
 /// back with its session; a later attempt needs the history's lock, which that one holds as long as it lives.
 const SILENT_LOOKS: u32 = 3;
 
@@ -22,6 +23,8 @@ const SILENT_LOOKS: u32 = 3;
 enum Look {
     /// Who is in the way; often nobody.
     Seen(Vec<String>),
+    /// The session has nothing to do, or is no more.
+    Idle,
     /// The server does not answer.
     Silent,
     /// The server does not let anybody look.
@@ -36,7 +39,7 @@ pub(crate) struct Monitor {
     every: Duration,
     second: Option<Session>,
     refused: bool,
-    /// Looks without an answer, in a row.
+    /// Looks in a row without an answer, or at a session that has nothing to do.
     silent: u32,
     began: Instant,
 }
@@ -92,7 +95,7 @@ impl Monitor {
                     0
                 }
                 Look::Refused => 0,
-                Look::Silent => self.silent + 1,
+                Look::Silent | Look::Idle => self.silent + 1,
             };
             if self.silent >= SILENT_LOOKS {
                 return Err((Report::silence(self.began.elapsed()), Vec::new()));
@@ -106,7 +109,8 @@ impl Monitor {
             return Look::Refused;
         }
         let look = match tokio::time::timeout(CONNECT_TIME, self.blockers()).await {
-            Ok(Ok(found)) => Look::Seen(found),
+            Ok(Ok(Some(found))) => Look::Seen(found),
+            Ok(Ok(None)) => Look::Idle,
             Ok(Err(err)) if !is_silence(&err) => {
                 self.refused = true;
                 Look::Refused
@@ -119,12 +123,22 @@ impl Monitor {
         look
     }
 
-    async fn blockers(&mut self) -> Result<Vec<String>, SqlError> {
+    /// Who is in the session's way; none: nobody can be, since it has nothing to do.
+    async fn blockers(&mut self) -> Result<Option<Vec<String>>, SqlError> {
         let session = match self.second.take() {
             Some(session) => session,
             None => Session::connect(&self.url, &self.application).await?,
         };
         let session = self.second.insert(session);
+        let sql = "SELECT count(*) FROM pg_catalog.pg_stat_activity a \
+                   WHERE a.pid = $1 AND coalesce(a.state, '') NOT LIKE 'idle%'";
+        let rows = session.rows("look at a session", sql, &[&self.pid]).await?;
+        let busy = rows
+            .first()
+            .map(|row| session.value::<i64>("count sessions", row, 0));
+        if busy.transpose()? == Some(0) {
+            return Ok(None);
+        }
         let sql = "SELECT b.pid, coalesce(a.application_name, '') \
                    FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS b(pid) \
                    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid LIMIT 5";
@@ -134,7 +148,7 @@ impl Monitor {
             let application = session.value::<String>("read a name", row, 1).ok()?;
             Some(lock::describe(pid, &application))
         };
-        Ok(rows.iter().filter_map(name).collect())
+        Ok(Some(rows.iter().filter_map(name).collect()))
     }
 }
 

@@ -114,7 +114,8 @@ impl Flow {
                 objects.patch("papp", name, patch).await;
             }
             Self::Rollback => {
-                let deadline = json!({"progressDeadlineSeconds": 2});
+                // Longer than the first wait behind a refusal, which would else be the end of the revision.
+                let deadline = json!({"progressDeadlineSeconds": 7});
                 let patch = json!({"spec": {"image": "example/bad:2", "rollout": deadline}});
                 objects.patch("papp", name, patch).await;
             }

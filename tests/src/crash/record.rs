@@ -24,6 +24,9 @@ const KINDS: [&str; 7] = [
     "event",
 ];
 
+/// The version from which a watch begins with all that is there.
+const BEGINNING: &str = "0";
+
 #[derive(Default)]
 struct Counts {
     created: BTreeSet<String>,
@@ -51,8 +54,9 @@ impl Record {
         let tasks = KINDS.map(|kind| {
             let (api, all) = (objects.api(kind), all.clone());
             tokio::spawn(async move {
+                let mut version = BEGINNING.to_owned();
                 loop {
-                    watch(kind, &api, &all).await;
+                    version = watch(kind, &api, &all, version).await;
                 }
             })
             .abort_handle()
@@ -87,20 +91,34 @@ impl Record {
     }
 }
 
-/// One watch until it ends; the next begins with all that is there, which changes no count.
-async fn watch(kind: &'static str, api: &Api<DynamicObject>, all: &Mutex<All>) {
+/// One watch from `version` until it ends; returns where the next one goes on: from the beginning, a deletion
+/// between the two would not be seen.
+async fn watch(
+    kind: &'static str,
+    api: &Api<DynamicObject>,
+    all: &Mutex<All>,
+    mut version: String,
+) -> String {
     let params = WatchParams::default().timeout(290);
-    let Ok(stream) = api.watch(&params, "0").await else {
+    let Ok(stream) = api.watch(&params, &version).await else {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        return;
+        return version;
     };
     let mut stream = std::pin::pin!(stream);
     while let Some(Ok(event)) = stream.next().await {
         let (object, deleted) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
             WatchEvent::Deleted(object) => (object, true),
-            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
+            WatchEvent::Bookmark(mark) => {
+                version = mark.metadata.resource_version;
+                continue;
+            }
+            // That version is compacted.
+            WatchEvent::Error(_) => return BEGINNING.to_owned(),
         };
+        if let Some(seen) = &object.metadata.resource_version {
+            version.clone_from(seen);
+        }
         // Other controllers tell of the same objects.
         if kind == "event" && object.data["reportingController"] != "signalbox.dev/executor" {
             continue;
@@ -115,4 +133,5 @@ async fn watch(kind: &'static str, api: &Api<DynamicObject>, all: &Mutex<All>) {
         }
         counts.created.insert(uid);
     }
+    version
 }
