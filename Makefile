@@ -12,7 +12,7 @@ endif
 CARGO ?= cargo
 CLI := $(CARGO) run --quiet --package signalbox-cli --
 
-.PHONY: help demo dev test bench crash-points crash-point views refusals steady-faults seeds scoreboard check fmt lint build servers generate generated
+.PHONY: help demo dev test bench bench-keep crash-points crash-point views refusals steady-faults seeds scoreboard check fmt lint build servers generate generated
 
 help: ## List the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,12 @@ test: tools fmt-check lint pure generated build servers ## Everything: format, l
 	@$(CARGO) run --quiet --package signalbox-scoreboard || true
 	@echo "all tests passed"
 
-bench: tools servers ## Measure speed and memory against the bare writes (about five minutes; an idle machine)
+bench: tools servers ## Measure beside the peers (half an hour; an idle machine). SCENARIOS="idle storm" CONTENDERS=signalbox,kopf BENCH=--small
 	$(CARGO) build --release --workspace --bins
-	@$(CARGO) run --quiet --release --bin signalbox-bench -- $(SCENARIOS)
+	@$(CARGO) run --quiet --release --bin signalbox-bench -- $(SCENARIOS) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(BENCH)
+
+bench-keep: tools ## Keep the ratios of the last `make bench`: later runs are compared with them
+	@$(CARGO) run --quiet --release --bin signalbox-bench -- --keep
 
 crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about twenty minutes)
 	@$(CARGO) test --quiet --workspace --test crash_points every_crash_point -- --ignored --nocapture

@@ -127,7 +127,8 @@ async fn lock(path: &Path, tool: Tool, progress: &ProgressSink) -> Result<File, 
     }
 }
 
-fn cache_root() -> Result<PathBuf, DevClusterError> {
+/// The user's folder for what is built once.
+pub fn cache_root() -> Result<PathBuf, DevClusterError> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())

@@ -1,135 +1,187 @@
-//! Many new apps at once: until each has its four writes; then memory, and what a quiet fleet costs.
+//! Many new apps at once: until each has its needed writes; then memory, and what a quiet fleet costs.
 
-use std::time::{Duration, Instant};
-
-use futures::StreamExt as _;
 use serde_json::json;
 
-use crate::field::{Field, Side, done, name};
-use crate::needed::{Needed, Stored};
+use crate::bar::Bar;
+use crate::bench::{Bench, attempt};
+use crate::contender::Side;
+use crate::field::{Field, done};
+use crate::fleet::{Took, create, middle};
+use crate::options::Raws;
 use crate::report::Report;
 use crate::usage::{Snapshot, all};
-use crate::{APPS, IN_FLIGHT};
 
-/// Each side creates them so often, in turns and on fresh servers; the middle one counts.
-const ROUNDS: usize = 3;
-/// How long a fleet is watched when nothing changes.
-const QUIET: Duration = Duration::from_secs(30);
-/// The processes of Signalbox.
-pub(crate) const OWN: [&str; 4] = ["watcher", "planner", "executor", "nats-server"];
-
-pub(crate) async fn run(needed: &Needed, report: &mut Report) {
-    let (mut ours, mut raw) = (Vec::new(), Vec::new());
-    for _ in 1..ROUNDS {
-        ours.push(measure(needed, &Field::start("create", Side::Signalbox).await).await);
-        raw.push(measure(needed, &Field::start("create", Side::Raw).await).await);
-    }
-    raw.push(measure(needed, &Field::start("create", Side::Raw).await).await);
-    let field = Field::start("create", Side::Signalbox).await;
-    let mark = field.audit.mark();
-    ours.push(measure(needed, &field).await);
-    field.quiet().await;
-    let writes = field.writes_since(mark);
-    let settled = field.usage();
-    tokio::time::sleep(QUIET).await;
-    let rested = field.usage();
-    drop(field);
-    let rounds = [seconds(&raw), seconds(&ours)];
-    let (raw, ours) = (middle(raw), middle(ours));
-
-    let what = format!("{APPS} new apps");
-    let pair = (Some(raw.seconds), ours.seconds);
-    report.row("create", what, "s", pair, "≤ 1.3 ×");
-    let per_app = done(&writes) as f64 / APPS as f64;
-    report.row("create", "writes per app", "", (Some(4.0), per_app), "4.00");
-    let pair = (Some(all(&raw.cpu)), all(&ours.cpu));
-    report.row("create", "CPU of all processes", "s", pair, "");
-    for process in ["kube-apiserver", "etcd", "load generator"] {
-        let pair = (Some(raw.cpu(process)), ours.cpu(process));
-        report.row("create", format!("CPU of {process}"), "s", pair, "");
-    }
-    for process in OWN {
-        let pair = (None, ours.cpu(process));
-        report.row("create", format!("CPU of {process}"), "s", pair, "");
-    }
-    memory(&settled, report, "create");
-    let cpu = rested.cpu_since(&settled);
-    let quiet: f64 = OWN.iter().filter_map(|process| cpu.get(*process)).sum();
-    let percent = quiet / QUIET.as_secs_f64() * 100.0;
-    report.row(
-        "quiet",
-        "CPU of all parts and NATS",
-        "% of a core",
-        (None, percent),
-        "≤ 2",
-    );
-    report.detail(
-        "create",
-        json!({
-            "writes": writes, "seconds": { "raw": rounds[0], "signalbox": rounds[1] }, "quietCpu": cpu,
-            "othersCpu": { "raw": raw.others, "signalbox": ours.others },
-        }),
-    );
+/// One round of a side.
+struct Round {
+    took: Took,
+    writes: f64,
+    processes: Vec<&'static str>,
+    settled: Snapshot,
+    quiet: Took,
 }
 
-/// Rows of memory.
-pub(crate) fn memory(usage: &Snapshot, report: &mut Report, scenario: &'static str) {
-    for process in OWN {
-        let usage = usage.of.get(process).copied().unwrap_or_default();
-        let rows = [
-            ("resident", usage.resident, ""),
-            ("peak", usage.peak, "≤ 64"),
-        ];
-        for (what, value, expected) in rows {
-            let what = format!("{process} {what}, {APPS} apps");
-            report.row(scenario, what, "MiB", (None, value), expected);
+pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
+    let sides = bench.sides(raws);
+    let mut rounds: Vec<(Side, Vec<Round>)> =
+        sides.iter().map(|side| (*side, Vec::new())).collect();
+    for round in 0..bench.options.rounds {
+        let is_last = round + 1 == bench.options.rounds;
+        for (side, done) in &mut rounds {
+            match attempt(measure(bench, *side, is_last)).await {
+                Ok(round) => done.push(round),
+                Err(reason) => report.missing("create", *side, reason),
+            }
         }
     }
-}
-
-/// One side's time and what it took of the processors.
-struct Took {
-    seconds: f64,
-    cpu: std::collections::BTreeMap<String, f64>,
-    others: f64,
-}
-
-fn seconds(rounds: &[Took]) -> Vec<f64> {
-    rounds.iter().map(|took| took.seconds).collect()
-}
-
-/// The round that took the middle time.
-fn middle(mut rounds: Vec<Took>) -> Took {
-    rounds.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    rounds.swap_remove(rounds.len() / 2)
-}
-
-impl Took {
-    fn cpu(&self, process: &str) -> f64 {
-        self.cpu.get(process).copied().unwrap_or(0.0)
-    }
-}
-
-async fn measure(needed: &Needed, field: &Field) -> Took {
-    let client = &field.client();
-    let mut apps = field.eye("papp").await;
-    let before = field.usage();
-    let started = Instant::now();
-    futures::stream::iter(0..APPS)
-        .for_each_concurrent(IN_FLIGHT, |number| async move {
-            let name = name(number);
-            let app = field.create(&name).await;
-            if field.side == Side::Raw {
-                needed.serve_new(client, &name, &Stored::of(&app)).await;
-            }
+    let seconds: Vec<_> = rounds
+        .iter()
+        .map(|(side, rounds)| {
+            let of = |figure: fn(&Took) -> f64| {
+                rounds.iter().map(|r| figure(&r.took)).collect::<Vec<_>>()
+            };
+            json!({ side.name(): { "seconds": of(|t| t.seconds), "othersCpu": of(|t| t.others) } })
         })
-        .await;
-    let all = (0..APPS).map(|number| (name(number), 1)).collect();
-    let last = apps.until_observed(all).await;
-    let after = field.usage();
-    Took {
-        seconds: (last - started).as_secs_f64(),
-        cpu: after.cpu_since(&before),
-        others: after.others_since(&before),
+        .collect();
+    report.detail("create", json!(seconds));
+    rounds.retain(|(_, rounds)| !rounds.is_empty());
+    let mut last = Vec::new();
+    let mut middles = Vec::new();
+    for (side, rounds) in rounds {
+        if !side.raw
+            && let Some(round) = rounds.last()
+        {
+            last.push((
+                side,
+                round.quiet.clone(),
+                round.settled.clone(),
+                round.processes.clone(),
+            ));
+        }
+        middles.push((side, middle(rounds, |round| round.took.seconds)));
+    }
+    tell(bench, &middles, report);
+    let apps = bench.options.apps;
+    for (name, value) in [("resident", 0), ("peak", 1)] {
+        let of: Vec<_> = last
+            .iter()
+            .map(|(side, _, settled, processes)| {
+                let memory = |process: &&str| {
+                    settled
+                        .of
+                        .get(*process)
+                        .map(|u| [u.resident, u.peak][value])
+                };
+                (
+                    *side,
+                    processes.iter().filter_map(memory).fold(0.0, f64::max),
+                )
+            })
+            .collect();
+        let bar = if name == "peak" {
+            Bar::AtMost(64.0)
+        } else {
+            Bar::None
+        };
+        report.row_with(
+            "create",
+            format!("largest process, {name}, {apps} apps"),
+            "MiB",
+            &of,
+            bar,
+        );
+    }
+    for (side, _, settled, processes) in &last {
+        for process in processes.iter().filter(|_| processes.len() > 1) {
+            let peak = settled.of.get(*process).map_or(0.0, |usage| usage.peak);
+            report.row(
+                "create",
+                format!("peak of {process}, {apps} apps"),
+                "MiB",
+                &[(*side, peak)],
+            );
+        }
+    }
+    let of: Vec<_> = last
+        .iter()
+        .map(|(side, quiet, _, processes)| (*side, quiet.cpu(processes) / quiet.seconds * 100.0))
+        .collect();
+    report.row_with(
+        "quiet",
+        "CPU of the operator",
+        "% of a core",
+        &of,
+        Bar::AtMost(2.0),
+    );
+}
+
+async fn measure(bench: &Bench, side: Side, is_last: bool) -> Result<Round, String> {
+    let field = Field::start("create", side, &bench.programs).await?;
+    let mark = field.audit.mark();
+    let (took, _) = create(bench, &field, 0..bench.options.apps).await;
+    field.quiet().await;
+    let settled = field.usage();
+    let writes = done(&field.writes_since(mark)) as f64;
+    let mut quiet = Took::default();
+    if is_last && !side.raw {
+        let time = bench.options.quiet();
+        tokio::time::sleep(time).await;
+        quiet = Took::since(&field, &settled, time.as_secs_f64());
+    }
+    Ok(Round {
+        took,
+        writes,
+        processes: field.operator.names(),
+        settled,
+        quiet,
+    })
+}
+
+fn tell(bench: &Bench, middles: &[(Side, Round)], report: &mut Report) {
+    let apps = bench.options.apps;
+    let of = |figure: &dyn Fn(&Round) -> f64| -> Vec<(Side, f64)> {
+        middles
+            .iter()
+            .map(|(side, round)| (*side, figure(round)))
+            .collect()
+    };
+    let operators = |figure: &dyn Fn(&Round) -> f64| -> Vec<(Side, f64)> {
+        of(figure)
+            .into_iter()
+            .filter(|(side, _)| !side.raw)
+            .collect()
+    };
+    let seconds = of(&|round| round.took.seconds);
+    report.row_with(
+        "create",
+        format!("{apps} new apps"),
+        "s",
+        &seconds,
+        Bar::TimesRaw(1.15),
+    );
+    let writes = operators(&|round| round.writes / apps as f64);
+    report.row_with("create", "writes per app", "", &writes, Bar::AtMost(4.0));
+    report.row(
+        "create",
+        "CPU of all processes",
+        "s",
+        &of(&|round| all(&round.took.cpu)),
+    );
+    for server in ["kube-apiserver", "etcd"] {
+        let cpu = of(&|round| round.took.cpu(&[server]));
+        report.row("create", format!("CPU of {server}"), "s", &cpu);
+    }
+    let cpu = operators(&|round| round.took.cpu(&round.processes) / apps as f64 * 1000.0);
+    let bar = Bar::TimesPeer("controller-runtime", 1.5);
+    report.row_with("create", "CPU of the operator per app", "ms", &cpu, bar);
+    for (side, round) in middles {
+        for process in round.processes.iter().filter(|_| round.processes.len() > 1) {
+            let cpu = round.took.cpu(&[*process]) / apps as f64 * 1000.0;
+            report.row(
+                "create",
+                format!("CPU of {process} per app"),
+                "ms",
+                &[(*side, cpu)],
+            );
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The measurer's own watches: when a change of an object was seen. A connection of its own each.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::sync::mpsc;
+
+use crate::field::PATIENCE;
 
 /// The server ends a watch after this many seconds; it is taken up where it ended.
 const WATCH_SECONDS: u32 = 290;
@@ -18,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
     /// Name.
     pub(crate) name: String,
+    /// Uid.
+    pub(crate) uid: String,
     /// `metadata.generation`.
     pub(crate) generation: i64,
     /// `status.observedGeneration`.
@@ -54,8 +58,8 @@ impl Eye {
     /// The next object for which `wanted` holds.
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Seen) -> bool) -> Seen {
         loop {
-            let next = tokio::time::timeout(Duration::from_mins(1), self.seen.recv());
-            let next = next.await.expect("seen within a minute").expect("a watch");
+            let next = tokio::time::timeout(PATIENCE, self.seen.recv());
+            let next = next.await.expect("seen in time").expect("a watch");
             if wanted(&next) {
                 return next;
             }
@@ -104,6 +108,7 @@ fn seen(at: Instant, object: &DynamicObject) -> Seen {
     Seen {
         at,
         name: object.metadata.name.clone().unwrap_or_default(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or(0),
         observed: number("/status/observedGeneration").unwrap_or(-1),
         replicas: number("/spec/replicas").unwrap_or(-1),

@@ -1,4 +1,4 @@
-//! A field: fresh servers with or without the parts, and the clients of the load generator.
+//! A field: fresh servers, one side's operator beside them, and the clients of the load generator.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,29 +9,21 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use signalbox_tests::audit::Audit;
 use signalbox_tests::bus::BusView;
-use signalbox_tests::{Objects, PartProcess, World, WorldOptions, eventually};
+use signalbox_tests::{Objects, World, WorldOptions, eventually};
 
+use crate::contender::{Operator, Side};
 use crate::eye::Eye;
+use crate::peers::{Programs, RIGHTS};
 use crate::usage::Snapshot;
 
-/// Which contender runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// The needed writes, made directly.
-    Raw,
-    /// The three parts, one of each, and NATS.
-    Signalbox,
-}
-
-impl Side {
-    /// As it stands in the table.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Signalbox => "signalbox",
-        }
-    }
-}
+/// The longest that anything is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+/// How long nothing must happen until a field is quiet.
+const REST: Duration = Duration::from_secs(2);
+/// Share of a core above which an operator still works.
+const RESTING: f64 = 0.2;
+/// The app by which an operator shows that it serves.
+const FIRST: usize = 99_998;
 
 /// Servers and load generator of one contender in one scenario.
 pub(crate) struct Field {
@@ -40,29 +32,57 @@ pub(crate) struct Field {
     pub(crate) objects: Objects,
     pub(crate) bus: BusView,
     pub(crate) audit: Audit,
-    pub(crate) parts: Vec<PartProcess>,
+    pub(crate) operator: Operator,
     pub(crate) world: World,
 }
 
 impl Field {
-    /// Starts the servers, and the parts if they compete.
-    pub(crate) async fn start(scenario: &str, side: Side) -> Self {
+    /// Starts the servers and the operator, or tells why it can't run.
+    pub(crate) async fn start(
+        scenario: &str,
+        side: Side,
+        programs: &Programs,
+    ) -> Result<Self, String> {
         eprintln!("{scenario}: {}", side.name());
         let name = format!("bench-{scenario}-{}", side.name());
         let world = World::start(&name, WorldOptions::default()).await;
-        let parts = match side {
-            Side::Raw => Vec::new(),
-            Side::Signalbox => world.parts(),
-        };
+        world.apply(RIGHTS).await;
         let namespace = world.namespace(&[]).await.namespace;
-        Self {
+        let operator = Operator::start(side, &world, programs)?;
+        let mut field = Self {
             side,
             objects: Objects::new(client(&world).await, &namespace),
             bus: world.bus().await,
             audit: world.audit(),
-            parts,
+            operator,
             world,
+        };
+        if !side.raw {
+            field.first_app().await?;
         }
+        Ok(field)
+    }
+
+    /// Waits until the operator serves: one app is made and seen to its end. It stays.
+    async fn first_app(&mut self) -> Result<(), String> {
+        let name = name(FIRST);
+        self.create(&name).await;
+        let began = Instant::now();
+        loop {
+            let app = self.objects.get("papp", &name).await;
+            if app["status"]["observedGeneration"] == 1 {
+                break;
+            }
+            if let Some(ended) = self.operator.ended() {
+                return Err(ended);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(format!("the first app is not served: {}", app["status"]));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.quiet().await;
+        Ok(())
     }
 
     /// A watch of a kind, on a connection of its own.
@@ -101,24 +121,37 @@ impl Field {
         self.objects.api("papp")
     }
 
-    /// Waits until nothing is in flight and nothing is written any more.
+    /// Waits until nothing is in flight, no request comes in and the operator rests.
     pub(crate) async fn quiet(&self) {
-        let what = "no message in a work stream, no further write";
-        let mut mark = (self.audit.mark(), Instant::now());
-        eventually(what, Duration::from_mins(3), || {
-            let now = self.audit.mark();
-            if now != mark.0 {
-                mark = (now, Instant::now());
+        let what = "no message in a work stream, no further request, an operator at rest";
+        let mut before = (self.audit.mark(), Instant::now(), self.operator_cpu());
+        eventually(what, PATIENCE, || {
+            let now = (self.audit.mark(), Instant::now(), self.operator_cpu());
+            let passed = (now.1 - before.1).as_secs_f64();
+            let busy = (now.2 - before.2) / passed.max(f64::EPSILON);
+            if now.0 != before.0 || (passed > 1.0 && busy > RESTING) {
+                before = now;
             }
-            let still = mark.1.elapsed() > Duration::from_secs(2);
+            let still = before.1.elapsed() > REST;
             async move {
                 let open = self.bus.open().await;
-                (open == 0 && still)
+                let quiet = open == 0 && still;
+                quiet
                     .then_some(())
-                    .ok_or_else(|| format!("{open} open"))
+                    .ok_or_else(|| format!("{open} open, {busy:.2} busy"))
             }
         })
         .await;
+    }
+
+    /// Processor seconds of the operator until now.
+    fn operator_cpu(&self) -> f64 {
+        let usage = self.usage();
+        self.operator
+            .names()
+            .iter()
+            .map(|name| usage.cpu(name))
+            .sum()
     }
 
     /// Successful writes of the parts since a mark, counted by verb and resource.
@@ -145,7 +178,7 @@ impl Field {
 
     /// What the processes used until now.
     pub(crate) fn usage(&self) -> Snapshot {
-        Snapshot::take(&self.world, &self.parts)
+        Snapshot::take(&self.world, &self.operator.pids())
     }
 }
 

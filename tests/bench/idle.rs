@@ -1,7 +1,7 @@
 //! One change on an idle system: from just before it is sent until its child's event arrives.
 //!
-//! Each change is of another app, and the next one comes when nothing is under way. The two sides take
-//! turns, each on servers of its own, so that both meet the same noise of the machine.
+//! Each change is of another app, and the next one comes when nothing is under way. The sides take turns,
+//! each on servers of its own, so that all meet the same noise of the machine.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,108 +9,156 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::bar::Bar;
+use crate::bench::{Bench, attempt};
+use crate::contender::Side;
 use crate::eye::Eye;
-use crate::field::{Field, Side, done, name};
+use crate::field::{Field, done, name};
 use crate::figures::{ms, percentile};
-use crate::needed::{Needed, REPLICAS, Stored};
+use crate::fleet::{Took, create};
+use crate::needed::{Known, REPLICAS};
+use crate::options::Raws;
 use crate::report::Report;
+use crate::spans;
+use crate::usage::Snapshot;
 
-/// Changes of each side; the first ones, which warm connections up, are not counted.
-const CHANGES: usize = 220;
+/// The first changes warm connections up and are not counted.
 const WARM_UP: usize = 20;
 
 /// One side, its times in milliseconds.
-struct Contender {
+pub(crate) struct Runner {
     field: Field,
     apps: Eye,
     children: Eye,
-    /// Deployments by app, where the load generator makes them.
-    deployments: HashMap<String, Stored>,
+    /// The apps as the load generator knows them, where it makes the writes.
+    known: Vec<Known>,
     mark: usize,
+    since: Timestamp,
+    before: Snapshot,
     child: Vec<f64>,
     status: Vec<f64>,
 }
 
-pub(crate) async fn run(needed: &Needed, report: &mut Report) {
-    let mut raw = Contender::start(needed, Side::Raw).await;
-    let mut ours = Contender::start(needed, Side::Signalbox).await;
-    let mut before = ours.field.usage();
-    for number in 0..CHANGES {
-        if number == WARM_UP {
-            raw.forget();
-            ours.forget();
-            before = ours.field.usage();
+pub(crate) async fn run(bench: &Bench, report: &mut Report) {
+    let mut runners = Vec::new();
+    for side in bench.sides(Raws::First) {
+        match attempt(Runner::start(bench, side)).await {
+            Ok(runner) => runners.push(runner),
+            Err(reason) => report.missing("idle", side, reason),
         }
-        raw.change(needed, &name(number)).await;
-        ours.change(needed, &name(number)).await;
     }
-    let others = ours.field.usage().others_since(&before);
-    ours.field.quiet().await;
-    let writes = done(&ours.field.writes_since(ours.mark)) as f64;
-
-    let of = |times: &Vec<f64>, percent| percentile(times, percent).expect("there are samples");
-    for (percent, expected) in [(50, "+ 3 ms"), (95, "+ 10 ms")] {
-        let pair = (Some(of(&raw.child, percent)), of(&ours.child, percent));
-        let what = format!("change → child, p{percent}");
-        report.row("idle", what, "ms", pair, expected);
-    }
-    for percent in [50, 95] {
-        let pair = (Some(of(&raw.status, percent)), of(&ours.status, percent));
-        let what = format!("change → status, p{percent}");
-        report.row("idle", what, "ms", pair, "");
-    }
-    let (raw_gaps, our_gaps) = (raw.gaps(), ours.gaps());
-    for percent in [50, 95] {
-        let pair = (Some(of(&raw_gaps, percent)), of(&our_gaps, percent));
-        let what = format!("answer to the change → child's request, p{percent}");
-        report.row("idle", what, "ms", pair, "");
-    }
-    let per_change = writes / (CHANGES - WARM_UP) as f64;
-    report.row(
-        "idle",
-        "writes per change",
-        "",
-        (Some(2.0), per_change),
-        "2.00",
-    );
-    report.detail(
-        "idle",
-        json!({
-            "raw": { "child": raw.child, "status": raw.status },
-            "signalbox": { "child": ours.child, "status": ours.status },
-            // The servers of the other side are among them.
-            "othersCpu": others,
-        }),
-    );
-}
-
-impl Contender {
-    /// Fresh servers with all apps served.
-    async fn start(needed: &Needed, side: Side) -> Self {
-        let field = Field::start("idle", side).await;
-        let client = field.client();
-        let mut apps = field.eye("papp").await;
-        let mut deployments = HashMap::new();
-        for number in 0..CHANGES {
-            let name = name(number);
-            let app = field.create(&name).await;
-            if side == Side::Raw {
-                let made = needed.serve_new(&client, &name, &Stored::of(&app)).await;
-                deployments.insert(name, made);
+    let changes = bench.options.changes;
+    for number in 0..WARM_UP + changes {
+        let mut still = Vec::new();
+        for mut runner in runners {
+            if number == WARM_UP {
+                runner.forget();
+            }
+            let side = runner.field.side;
+            match attempt(runner.change(bench, number)).await {
+                Ok(()) => still.push(runner),
+                Err(reason) => report.missing("idle", side, reason),
             }
         }
-        let all = (0..CHANGES).map(|number| (name(number), 1)).collect();
-        apps.until_observed(all).await;
+        runners = still;
+    }
+    let took: Vec<Took> = runners
+        .iter()
+        .map(|runner| Took::since(&runner.field, &runner.before, 0.0))
+        .collect();
+    for runner in &runners {
+        runner.field.quiet().await;
+    }
+    tell(&runners, report);
+    let (mut writes, mut cpu) = (Vec::new(), Vec::new());
+    for (runner, took) in runners
+        .iter()
+        .zip(&took)
+        .filter(|(runner, _)| !runner.field.side.raw)
+    {
+        let side = runner.field.side;
+        let done = done(&runner.field.writes_since(runner.mark)) as f64;
+        writes.push((side, done / changes as f64));
+        let per_change = took.cpu(&runner.field.operator.names()) / changes as f64 * 1000.0;
+        cpu.push((side, per_change));
+    }
+    report.row_with("idle", "writes per change", "", &writes, Bar::AtMost(2.0));
+    let bar = Bar::TimesPeer("controller-runtime", 1.5);
+    report.row_with("idle", "CPU of the operator per change", "ms", &cpu, bar);
+    for (runner, took) in runners.iter().zip(&took) {
+        let names = runner.field.operator.names();
+        for process in names.iter().filter(|_| names.len() > 1) {
+            let cpu = took.cpu(&[*process]) / changes as f64 * 1000.0;
+            let what = format!("CPU of {process} per change");
+            report.row("idle", what, "ms", &[(runner.field.side, cpu)]);
+        }
+    }
+    for runner in &runners {
+        spans(runner, report).await;
+    }
+    let times = runners.iter().map(|runner| {
+        json!({ "side": runner.field.side.name(), "child": runner.child, "status": runner.status })
+    });
+    report.detail("idle", json!(times.collect::<Vec<_>>()));
+}
+
+/// Where the time of a change goes, if the operator keeps a record.
+async fn spans(runner: &Runner, report: &mut Report) {
+    if !runner.field.operator.keeps_a_record() {
+        return;
+    }
+    let all = spans::of(&runner.field, runner.mark, runner.since).await;
+    for (place, span) in spans::SPANS.into_iter().enumerate() {
+        let times: Vec<f64> = all
+            .iter()
+            .filter_map(|spans| spans.get(place).copied())
+            .collect();
+        let middle = percentile(&times, 50).map(|time| (runner.field.side, time));
+        report.row("idle", format!("p50: {span}"), "ms", middle.as_slice());
+    }
+}
+
+fn tell(runners: &[Runner], report: &mut Report) {
+    let gaps: Vec<Vec<f64>> = runners.iter().map(Runner::gaps).collect();
+    let of = |times: &dyn Fn(usize, &Runner) -> Option<f64>| -> Vec<(Side, f64)> {
+        let all = runners.iter().enumerate();
+        all.filter_map(|(place, runner)| Some((runner.field.side, times(place, runner)?)))
+            .collect()
+    };
+    for (percent, allowed) in [(50, 3.0), (95, 10.0)] {
+        let child = of(&|_, runner| percentile(&runner.child, percent));
+        let what = format!("change → child, p{percent}");
+        report.row_with("idle", what, "ms", &child, Bar::PeerPlus(allowed));
+        let status = of(&|_, runner| percentile(&runner.status, percent));
+        report.row(
+            "idle",
+            format!("change → status, p{percent}"),
+            "ms",
+            &status,
+        );
+        let gap = of(&|place, _| percentile(gaps.get(place)?, percent));
+        let what = format!("answer to the change → child's request, p{percent}");
+        report.row("idle", what, "ms", &gap);
+    }
+}
+
+impl Runner {
+    /// Fresh servers with all apps served.
+    async fn start(bench: &Bench, side: Side) -> Result<Self, String> {
+        let field = Field::start("idle", side, &bench.programs).await?;
+        let (_, known) = create(bench, &field, 0..WARM_UP + bench.options.changes).await;
         field.quiet().await;
-        Self {
+        Ok(Self {
+            apps: field.eye("papp").await,
             children: field.eye("deployment").await,
             mark: field.audit.mark(),
+            since: Timestamp::now(),
+            before: field.usage(),
             field,
-            apps,
-            deployments,
+            known,
             child: Vec::new(),
             status: Vec::new(),
-        }
+        })
     }
 
     /// What was measured so far does not count.
@@ -118,6 +166,8 @@ impl Contender {
         self.child.clear();
         self.status.clear();
         self.mark = self.field.audit.mark();
+        self.since = Timestamp::now();
+        self.before = self.field.usage();
     }
 
     /// By the API server's clock, from its answer to each change until the request for the child came in: what
@@ -129,17 +179,18 @@ impl Contender {
             let time = |field: &str| entry[field].as_str().and_then(|text| text.parse().ok());
             let about = &entry["objectRef"];
             let object = about["name"].as_str().unwrap_or_default();
-            // The Deployment's name is the app's and its revision.
+            // A Deployment's name is the app's, with more behind it where it is of a revision.
             let app = object.get(..name(0).len()).unwrap_or(object).to_owned();
-            if about["subresource"] == "scale" {
+            let is_write = matches!(entry["verb"].as_str(), Some("patch" | "update"));
+            if about["resource"] == "deployments" && is_write {
                 let received: Option<Timestamp> = time("requestReceivedTimestamp");
-                if let (Some(answered), Some(received)) = (answered.get(&app), received) {
-                    let gap = received.duration_since(*answered).as_secs_f64();
-                    gaps.push(gap * 1000.0);
+                if let (Some(answered), Some(received)) = (answered.remove(&app), received) {
+                    gaps.push(received.duration_since(answered).as_secs_f64() * 1000.0);
                 }
             } else if about["resource"] == "portfolioapps"
                 && about["subresource"].is_null()
-                && entry["verb"] == "patch"
+                && entry["user"]["username"] == "admin"
+                && is_write
                 && let Some(time) = time("stageTimestamp")
             {
                 answered.insert(app, time);
@@ -149,25 +200,23 @@ impl Contender {
     }
 
     /// Changes an app and sees it to its end.
-    async fn change(&mut self, needed: &Needed, name: &str) {
+    async fn change(&mut self, bench: &Bench, number: usize) -> Result<(), String> {
+        let name = name(number);
         let started = Instant::now();
         let app = self
             .field
-            .change(name, json!({ "replicas": REPLICAS }))
+            .change(&name, json!({ "replicas": REPLICAS }))
             .await;
-        if self.field.side == Side::Raw {
-            let client = self.field.client();
-            let stored = Stored::of(&app);
-            let about = (name, &stored);
-            let deployment = self.deployments.get(name);
-            needed.send(&client, &needed.scale, about, deployment).await;
+        if let (true, Some(known)) = (self.field.side.raw, self.known.get_mut(number)) {
+            known.changed(&app);
+            let needed = bench.needed(self.field.side);
             needed
-                .send(&client, &needed.scaled_status, about, Some(&stored))
+                .serve(&self.field.client(), &needed.scale, known)
                 .await;
         }
         let child = self
             .children
-            .until(|seen| seen.name.starts_with(name) && seen.replicas == REPLICAS)
+            .until(|seen| seen.name.starts_with(&name) && seen.replicas == REPLICAS)
             .await;
         let status = self
             .apps
@@ -178,5 +227,6 @@ impl Contender {
         while self.field.bus.open().await > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        Ok(())
     }
 }

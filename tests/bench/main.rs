@@ -1,7 +1,7 @@
-//! The bench: what an operator behind a bus costs, against the same writes made directly (`raw`).
+//! The bench: what an operator behind a bus costs, beside its peers and beside the same writes made directly (`raw`).
 //!
-//! Decides the order of the scenarios and what is printed and kept. Each measures both sides in one run, on
-//! fresh servers; etcd, API server and NATS alone run beside the parts, so that nothing else is measured.
+//! Decides the order of the scenarios and what is printed and kept. Each measures all sides in one run, on fresh
+//! servers each; etcd, API server and NATS alone run beside an operator, so that nothing else is measured.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,56 +14,79 @@
     reason = "a failed step ends a measurement; figures are printed; no count here exceeds 2^52"
 )]
 
+mod bar;
+mod bench;
+mod contender;
 mod create;
+mod drift;
 mod eye;
 mod field;
 mod figures;
+mod fleet;
+mod growth;
 mod idle;
+mod kept;
 mod needed;
+mod options;
+mod peers;
 mod report;
+mod restart;
+mod spans;
 mod storm;
 mod usage;
+mod writes;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use needed::Needed;
+use bench::Bench;
+use options::{Options, Raws, Scenario};
 use report::Report;
-
-/// Apps of the scenarios with many.
-const APPS: usize = 500;
-/// Requests that the load generator has open at once.
-const IN_FLIGHT: usize = 16;
-
-const SCENARIOS: [&str; 3] = ["idle", "create", "storm"];
 
 #[tokio::main]
 async fn main() {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|a| !SCENARIOS.contains(&a.as_str())) {
-        eprintln!("there is no scenario {unknown}; there are: {SCENARIOS:?}, none means all");
-        std::process::exit(2);
+    let options = Options::read();
+    let latest = latest();
+    if options.keep {
+        let run = std::fs::read(&latest).expect("a run before");
+        let run = serde_json::from_slice(&run).expect("JSON");
+        let count = kept::keep(&options.kept, &run);
+        println!("{count} figures are kept in {}", options.kept.display());
+        return;
     }
-    let wants = |name: &str| asked.is_empty() || asked.iter().any(|a| a == name);
+    let started = Instant::now();
     let mut report = Report::default();
-    eprintln!("learning the needed writes of one app");
-    let needed = Needed::learn().await;
-    if wants("idle") {
-        idle::run(&needed, &mut report).await;
+    let bench = Bench::prepare(options, &mut report).await;
+    bench.tell_needed(&mut report);
+    let (options, raws) = (&bench.options, bench.options.raws);
+    if options.wants(Scenario::Idle) {
+        idle::run(&bench, &mut report).await;
     }
-    if wants("create") {
-        create::run(&needed, &mut report).await;
+    if options.wants(Scenario::Create) {
+        create::run(&bench, raws, &mut report).await;
     }
-    if wants("storm") {
-        storm::run(&needed, &mut report).await;
+    if options.wants(Scenario::Storm) {
+        storm::run(&bench, raws, &mut report).await;
     }
-    println!("{}", report.markdown());
-    let path = kept();
-    report.keep(&path);
-    eprintln!("kept in {}", path.display());
+    if options.wants(Scenario::Drift) {
+        drift::run(&bench, Raws::First, &mut report).await;
+    }
+    if options.wants(Scenario::Growth) || options.wants(Scenario::Restart) {
+        growth::run(&bench, &mut report).await;
+    }
+    println!("{}", report.markdown(&options.contenders()));
+    let run = report.json(options.sizes());
+    println!("{}", kept::compare(&options.kept, &run));
+    report::write(&latest, &run);
+    eprintln!(
+        "{} s; kept in {}",
+        started.elapsed().as_secs(),
+        latest.display()
+    );
 }
 
 /// `target/bench/latest.json` of the build that runs.
-fn kept() -> PathBuf {
+fn latest() -> PathBuf {
     let own = std::env::current_exe().expect("a program has a path");
     let target = own.ancestors().nth(2).expect("target/<profile>");
     target.join("bench/latest.json")

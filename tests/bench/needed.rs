@@ -1,7 +1,9 @@
-//! The writes that an app needs, learned from what the parts wrote for one: the API server's audit log.
+//! The writes that an app needs, learned from what an operator wrote for one: the API server's audit log.
 //!
-//! So `raw` sends the same verbs, paths, patch types and bodies, with another name and uid.
+//! So `raw` sends the same verbs, paths, patch types and bodies, with another name and other versions. A
+//! write that an operator makes a second time, because its cache was behind, is not needed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use http::Request;
@@ -10,7 +12,10 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use signalbox_tests::eventually;
 
-use crate::field::{Field, Side, name};
+use crate::contender::{Contender, Side};
+use crate::field::{Field, name};
+use crate::peers::Programs;
+use crate::writes::{Write, writes};
 
 /// The app from which the writes are learned.
 const MODEL: usize = 99_999;
@@ -18,24 +23,34 @@ const MODEL: usize = 99_999;
 pub(crate) const REPLICAS: i64 = 2;
 
 /// Uid and version of a stored object: what a write of it is fenced with.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
+#[derive(Clone, Debug, Default)]
+struct Stored {
     uid: String,
     version: String,
 }
 
-impl Stored {
-    /// Of a CR.
-    pub(crate) fn of(object: &DynamicObject) -> Self {
-        let metadata = &object.metadata;
-        Self {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            version: metadata.resource_version.clone().unwrap_or_default(),
-        }
-    }
+/// An app as the load generator knows it: itself and its children, by path.
+pub(crate) struct Known {
+    name: String,
+    uid: String,
+    stored: HashMap<String, Stored>,
+}
 
-    fn of_answer(answer: &Value) -> Self {
-        let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str);
+/// The writes of an app's creation and of its changes, each in the order of the answers.
+pub(crate) struct Needed {
+    /// All but the last do not depend on each other.
+    pub(crate) create: Vec<Write>,
+    /// For a change of replicas.
+    pub(crate) scale: Vec<Write>,
+    /// For a change of configuration.
+    pub(crate) config: Vec<Write>,
+    /// Uid of the model.
+    model: String,
+}
+
+impl Stored {
+    fn of(object: &Value) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         Self {
             uid: text("/metadata/uid").unwrap_or_default().to_owned(),
             version: text("/metadata/resourceVersion")
@@ -45,117 +60,131 @@ impl Stored {
     }
 }
 
-/// One write, for any app.
-#[derive(Clone, Debug)]
-pub(crate) struct Write {
-    /// `patch configmaps`, `update deployments/scale`.
-    pub(crate) what: String,
-    verb: String,
-    uri: String,
-    body: Value,
-}
+impl Known {
+    /// An app that was just made, without children.
+    pub(crate) fn new(app: &DynamicObject) -> Self {
+        let mut known = Self {
+            name: app.metadata.name.clone().unwrap_or_default(),
+            uid: app.metadata.uid.clone().unwrap_or_default(),
+            stored: HashMap::new(),
+        };
+        known.changed(app);
+        known
+    }
 
-/// The writes of an app's creation and of a change of its replicas.
-pub(crate) struct Needed {
-    /// `ConfigMap`, Service, Deployment.
-    pub(crate) children: Vec<Write>,
-    /// Status of a new app.
-    pub(crate) status: Write,
-    /// The child of a change.
-    pub(crate) scale: Write,
-    /// Status of a change.
-    pub(crate) scaled_status: Write,
-    model: Stored,
+    /// The app itself has another version.
+    pub(crate) fn changed(&mut self, app: &DynamicObject) {
+        let namespace = app.metadata.namespace.clone().unwrap_or_default();
+        let path = format!(
+            "/apis/signalbox.dev/v1alpha1/namespaces/{namespace}/portfolioapps/{}",
+            self.name
+        );
+        let app = serde_json::to_value(app).expect("an object is JSON");
+        self.stored.insert(path, Stored::of(&app));
+    }
+
+    /// Objects with this in their path are gone.
+    pub(crate) fn forget(&mut self, part: &str) {
+        self.stored.retain(|path, _| !path.contains(part));
+    }
 }
 
 impl Needed {
-    /// Lets the parts serve one app and reads what they wrote.
-    pub(crate) async fn learn() -> Self {
-        let field = Field::start("model", Side::Signalbox).await;
+    /// Lets an operator serve one app and reads what it wrote.
+    pub(crate) async fn learn(of: Contender, programs: &Programs) -> Result<Self, String> {
+        let field = Field::start("model", Side::operator(of), programs).await?;
         let mark = field.audit.mark();
         let created = field.create(&name(MODEL)).await;
         observed(&field, 1).await;
-        let mut children = writes(&field, mark);
-        let mark = field.audit.mark();
-        field
-            .change(&name(MODEL), json!({ "replicas": REPLICAS }))
-            .await;
-        observed(&field, 2).await;
-        let mut change = writes(&field, mark);
-        assert_eq!(
-            children.len(),
-            4,
-            "a new app needs four writes: {children:#?}"
-        );
-        assert_eq!(change.len(), 2, "a change needs two writes: {change:#?}");
-        let status = children.pop().expect("four");
-        let scaled_status = change.pop().expect("two");
-        let scale = change.pop().expect("two");
-        for last in [&status, &scaled_status] {
-            assert_eq!(last.what, "patch portfolioapps/status", "status is last");
+        let create = writes(&field.entries_since(mark));
+        let changes = [
+            json!({ "replicas": REPLICAS }),
+            json!({ "config": { "ROUND": "1", "NUMBER": "1" } }),
+        ];
+        let mut learned = Vec::new();
+        for (generation, change) in (2..).zip(changes) {
+            let mark = field.audit.mark();
+            field.change(&name(MODEL), change).await;
+            observed(&field, generation).await;
+            learned.push(writes(&field.entries_since(mark)));
         }
-        Self {
-            children,
-            status,
+        let config = learned.pop().expect("two changes");
+        let scale = learned.pop().expect("two changes");
+        let told = |writes: &[Write]| {
+            let words: Vec<&str> = writes.iter().map(|write| write.what.as_str()).collect();
+            words.join(", ")
+        };
+        for (what, writes) in [("new", &create), ("replicas", &scale), ("config", &config)] {
+            eprintln!("  {what}: {}", told(writes));
+            if writes.is_empty() {
+                return Err(format!("{} wrote nothing for {what}", of.name()));
+            }
+        }
+        Ok(Self {
+            create,
             scale,
-            scaled_status,
-            model: Stored::of(&created),
+            config,
+            model: created.metadata.uid.unwrap_or_default(),
+        })
+    }
+
+    /// All writes of a new app.
+    pub(crate) async fn serve_new(&self, client: &Client, app: &mut Known) {
+        let (last, children) = self.create.split_last().expect("an app needs writes");
+        let all = children.iter().map(|write| self.send(client, write, app));
+        let stored = futures::future::join_all(all).await;
+        app.stored.extend(stored.into_iter().flatten());
+        self.serve(client, std::slice::from_ref(last), app).await;
+    }
+
+    /// Writes one after the other.
+    pub(crate) async fn serve(&self, client: &Client, writes: &[Write], app: &mut Known) {
+        for write in writes {
+            let stored = self.send(client, write, app).await;
+            app.stored.extend(stored);
         }
     }
 
-    /// Makes a write for the app `name`; the answer's uid and version.
-    pub(crate) async fn send(
-        &self,
-        client: &Client,
-        write: &Write,
-        (name, app): (&str, &Stored),
-        target: Option<&Stored>,
-    ) -> Stored {
-        let own = |text: String| {
-            text.replace(&crate::field::name(MODEL), name)
-                .replace(&self.model.uid, &app.uid)
+    /// Makes one write for an app; path and version of what is stored then.
+    async fn send(&self, client: &Client, write: &Write, app: &Known) -> Option<(String, Stored)> {
+        let own = |text: &str| {
+            text.replace(&name(MODEL), &app.name)
+                .replace(&self.model, &app.uid)
         };
+        let path = own(&write.path);
         let mut body = write.body.clone();
-        if let Some(target) = target {
-            body["metadata"]["uid"] = json!(target.uid);
-            body["metadata"]["resourceVersion"] = json!(target.version);
+        if let Some(stored) = app.stored.get(&path) {
+            fence(&mut body, stored);
         }
-        let (method, kind) = match write.verb.as_str() {
-            "update" => ("PUT", "application/json"),
-            "patch" if write.uri.contains("force=true") => {
-                ("PATCH", "application/apply-patch+yaml")
-            }
-            _ => ("PATCH", "application/merge-patch+json"),
-        };
         let request = Request::builder()
-            .method(method)
-            .uri(own(write.uri.clone()))
-            .header("content-type", kind)
+            .method(write.method)
+            .uri(own(&write.uri))
+            .header("content-type", write.content_type)
             .header("accept", "application/json")
-            .body(own(body.to_string()).into_bytes())
+            .body(own(&body.to_string()).into_bytes())
             .expect("a request");
         let answer = client.request::<Value>(request).await;
-        let answer = answer.unwrap_or_else(|err| panic!("{} of {name}: {err}", write.what));
-        Stored::of_answer(&answer)
+        let answer = answer.unwrap_or_else(|err| panic!("{} of {}: {err}", write.what, app.name));
+        (write.method != "DELETE").then(|| (path, Stored::of(&answer)))
     }
+}
 
-    /// All four writes of a new app; the Deployment as stored.
-    pub(crate) async fn serve_new(&self, client: &Client, name: &str, app: &Stored) -> Stored {
-        let about = (name, app);
-        let children = self.children.iter();
-        let children = children.map(|write| async move {
-            let stored = self.send(client, write, about, None).await;
-            (write.what == "patch deployments").then_some(stored)
-        });
-        let stored = futures::future::join_all(children).await;
-        self.send(client, &self.status, about, Some(app)).await;
-        let deployment = stored.into_iter().flatten().next();
-        deployment.expect("an app has a Deployment")
+/// Puts the versions that are stored now where the learned write named those of the model.
+fn fence(body: &mut Value, stored: &Stored) {
+    for part in ["metadata", "preconditions"] {
+        let Some(part) = body.get_mut(part).filter(|part| part.is_object()) else {
+            continue;
+        };
+        for (field, value) in [("uid", &stored.uid), ("resourceVersion", &stored.version)] {
+            if part.get(field).is_some_and(Value::is_string) {
+                part[field] = json!(value);
+            }
+        }
     }
 }
 
 async fn observed(field: &Field, generation: i64) {
-    eventually("the model is served", Duration::from_secs(30), || async {
+    eventually("the model is served", Duration::from_mins(1), || async {
         let app = field.objects.get("papp", &name(MODEL)).await;
         if app["status"]["observedGeneration"] == generation {
             return Ok(());
@@ -166,27 +195,32 @@ async fn observed(field: &Field, generation: i64) {
     field.quiet().await;
 }
 
-/// The successful writes of the parts since a mark, in the order of their answers.
-fn writes(field: &Field, mark: usize) -> Vec<Write> {
-    field.entries_since(mark).iter().filter_map(write).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn write(entry: &Value) -> Option<Write> {
-    let user = entry["user"]["username"].as_str()?;
-    let verb = entry["verb"].as_str()?;
-    let resource = entry["objectRef"]["resource"].as_str()?;
-    let code = entry["responseStatus"]["code"].as_u64()?;
-    let of_parts = user.starts_with("system:serviceaccount:signalbox-system:");
-    let writes = matches!(verb, "create" | "update" | "patch" | "delete");
-    if !of_parts || !writes || resource == "leases" || code >= 300 {
-        return None;
+    #[test]
+    fn a_write_is_fenced_where_the_learned_one_was() {
+        let stored = Stored {
+            uid: "u".to_owned(),
+            version: "7".to_owned(),
+        };
+        let mut status =
+            json!({ "metadata": { "resourceVersion": "1", "uid": "x" }, "status": {} });
+        fence(&mut status, &stored);
+        assert_eq!(
+            status["metadata"],
+            json!({ "resourceVersion": "7", "uid": "u" })
+        );
+        let mut deletion = json!({ "preconditions": { "uid": "x" } });
+        fence(&mut deletion, &stored);
+        assert_eq!(deletion["preconditions"], json!({ "uid": "u" }));
+        let mut free = json!({ "status": {} });
+        fence(&mut free, &stored);
+        assert_eq!(
+            free,
+            json!({ "status": {} }),
+            "what was not fenced stays so"
+        );
     }
-    let sub = entry["objectRef"]["subresource"].as_str();
-    let sub = sub.map_or_else(String::new, |sub| format!("/{sub}"));
-    Some(Write {
-        what: format!("{verb} {resource}{sub}"),
-        verb: verb.to_owned(),
-        uri: entry["requestURI"].as_str()?.to_owned(),
-        body: entry["requestObject"].clone(),
-    })
 }

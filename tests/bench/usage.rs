@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use signalbox_devcluster::Server;
-use signalbox_tests::{PartProcess, World};
+use signalbox_tests::World;
 
 /// The kernel counts processor time in hundredths of a second.
 const TICKS: f64 = 100.0;
@@ -29,8 +29,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Servers, parts and the load generator now.
-    pub(crate) fn take(world: &World, parts: &[PartProcess]) -> Self {
+    /// Servers, an operator's processes and the load generator now.
+    pub(crate) fn take(world: &World, operator: &[(&'static str, u32)]) -> Self {
         let servers = [
             ("kube-apiserver", Server::ApiServer),
             ("etcd", Server::Etcd),
@@ -39,10 +39,9 @@ impl Snapshot {
         let servers = servers
             .into_iter()
             .filter_map(|(name, server)| Some((name, world.cluster.pid(server)?)));
-        let parts = parts.iter().map(|part| (part.part.name(), part.pid()));
         let own = [("load generator", std::process::id())];
         let of = servers
-            .chain(parts)
+            .chain(operator.iter().copied())
             .chain(own)
             .map(|(name, pid)| (name.to_owned(), of_process(pid)))
             .collect();
@@ -50,6 +49,11 @@ impl Snapshot {
             of,
             machine: machine(),
         }
+    }
+
+    /// Processor seconds of one process until now.
+    pub(crate) fn cpu(&self, process: &str) -> f64 {
+        self.of.get(process).map_or(0.0, |usage| usage.cpu)
     }
 
     /// Processor seconds of each since `before`.

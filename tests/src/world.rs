@@ -23,6 +23,15 @@ use crate::objects::Objects;
 use crate::parts::{Part, PartProcess, program};
 use crate::wait::eventually;
 
+/// Account of an operator that is no part; it has the rights that a test grants it.
+const GUEST: &str = "guest";
+
+/// Its user at the API server.
+#[must_use]
+pub fn guest() -> String {
+    format!("system:serviceaccount:signalbox-system:{GUEST}")
+}
+
 /// What a world has beside etcd, API server and NATS.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorldOptions {
@@ -90,6 +99,7 @@ impl World {
         let identities = Component::ALL
             .into_iter()
             .map(|c| Identity::service_account("signalbox-system", c.account()))
+            .chain([Identity::service_account("signalbox-system", GUEST)])
             .collect();
         let cluster = DevCluster::start(ClusterOptions {
             controllers: options.controllers,

@@ -1,0 +1,108 @@
+//! What all scenarios have in common: options, programs, needed writes, and the sides that take part.
+//!
+//! Decides that a side which fails is told in the table and does not end the run.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
+
+use crate::contender::{Contender, Side};
+use crate::needed::Needed;
+use crate::options::{Options, Raws};
+use crate::peers::Programs;
+use crate::report::Report;
+
+/// A run.
+pub(crate) struct Bench {
+    pub(crate) options: Options,
+    pub(crate) programs: Programs,
+    needed: BTreeMap<Contender, Needed>,
+}
+
+impl Bench {
+    /// Makes the programs and learns the needed writes; who can't run is told.
+    pub(crate) async fn prepare(options: Options, report: &mut Report) -> Self {
+        let contenders = options.contenders();
+        let programs = Programs::prepare(&contenders);
+        let mut needed = BTreeMap::new();
+        eprintln!("learning the needed writes of one app");
+        for contender in contenders {
+            match attempt(Needed::learn(contender, &programs)).await {
+                Ok(learned) => _ = needed.insert(contender, learned),
+                Err(reason) => report.missing("all", Side::operator(contender), reason),
+            }
+        }
+        Self {
+            options,
+            programs,
+            needed,
+        }
+    }
+
+    /// The sides of a scenario: the needed writes alone before whom they belong to.
+    pub(crate) fn sides(&self, raws: Raws) -> Vec<Side> {
+        let sides = self.needed.keys().enumerate().flat_map(|(place, of)| {
+            let raw = place == 0 || raws == Raws::Each;
+            let raw = raw.then_some(Side::raw(*of));
+            raw.into_iter().chain([Side::operator(*of)])
+        });
+        sides.collect()
+    }
+
+    /// The operators alone.
+    pub(crate) fn operators(&self) -> Vec<Side> {
+        self.needed.keys().map(|of| Side::operator(*of)).collect()
+    }
+
+    /// The needed writes of a side.
+    pub(crate) fn needed(&self, side: Side) -> &Needed {
+        self.needed
+            .get(&side.of)
+            .expect("a side that runs has learned")
+    }
+
+    /// Number of writes that each contender needs.
+    pub(crate) fn tell_needed(&self, report: &mut Report) {
+        let counts: [(&str, fn(&Needed) -> usize); 3] = [
+            ("for a new app", |needed| needed.create.len()),
+            ("for other replicas", |needed| needed.scale.len()),
+            ("for another configuration", |needed| needed.config.len()),
+        ];
+        for (what, count) in counts {
+            let of = self
+                .needed
+                .iter()
+                .map(|(of, needed)| (Side::operator(*of), count(needed) as f64));
+            let of: Vec<_> = of.collect();
+            report.row("needed writes", what, "", &of);
+        }
+    }
+}
+
+/// A step of one side: its result, or why it failed.
+pub(crate) async fn attempt<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let ended = AssertUnwindSafe(step).catch_unwind().await;
+    ended.unwrap_or_else(|panic| Err(words(panic.as_ref())))
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("failed").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_step_that_fails_tells_why() {
+        let done = attempt(async { Ok(1) }).await;
+        assert_eq!(done, Ok(1));
+        let failed: Result<(), _> = attempt(async { panic!("no {}", "answer") }).await;
+        assert_eq!(failed, Err("no answer".to_owned()));
+    }
+}

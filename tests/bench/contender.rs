@@ -1,0 +1,156 @@
+//! Who competes: an operator, or the load generator that makes an operator's writes itself.
+//!
+//! Decides what a contender consists of and how its processes start; scenarios know none by name.
+
+use clap::ValueEnum;
+use signalbox_devcluster::Companion;
+use signalbox_tests::{PartProcess, World};
+
+use crate::peers::Programs;
+
+/// An operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Contender {
+    /// The three parts, one of each, and NATS.
+    Signalbox,
+    /// Sixteen workers on controller-runtime.
+    ControllerRuntime,
+    /// kube's `Controller`.
+    KubeRs,
+    /// kopf.
+    Kopf,
+}
+
+impl Contender {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Signalbox,
+        Self::ControllerRuntime,
+        Self::KubeRs,
+        Self::Kopf,
+    ];
+
+    /// As it stands in the table.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Signalbox => "signalbox",
+            Self::ControllerRuntime => "controller-runtime",
+            Self::KubeRs => "kube-rs",
+            Self::Kopf => "kopf",
+        }
+    }
+}
+
+/// One of the two sides that a contender has: itself, or its needed writes made directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Side {
+    pub(crate) of: Contender,
+    /// The load generator makes the writes; no operator runs.
+    pub(crate) raw: bool,
+}
+
+impl Side {
+    pub(crate) const fn operator(of: Contender) -> Self {
+        Self { of, raw: false }
+    }
+
+    pub(crate) const fn raw(of: Contender) -> Self {
+        Self { of, raw: true }
+    }
+
+    /// For file names and lines of progress.
+    pub(crate) fn name(self) -> String {
+        let prefix = if self.raw { "raw-" } else { "" };
+        format!("{prefix}{}", self.of.name())
+    }
+}
+
+/// A process of an operator.
+enum Process {
+    Part(PartProcess),
+    Peer(&'static str, Companion),
+}
+
+/// The running processes of an operator; none where the load generator writes.
+#[derive(Default)]
+pub(crate) struct Operator {
+    processes: Vec<Process>,
+    on_bus: bool,
+}
+
+impl Operator {
+    /// Starts the processes of a side, or tells why they can't be.
+    pub(crate) fn start(side: Side, world: &World, programs: &Programs) -> Result<Self, String> {
+        if side.raw {
+            return Ok(Self::default());
+        }
+        if side.of == Contender::Signalbox {
+            let processes = world.parts().into_iter().map(Process::Part).collect();
+            return Ok(Self {
+                processes,
+                on_bus: true,
+            });
+        }
+        let command = programs.of(side.of)?;
+        let (name, user) = (side.of.name(), signalbox_tests::world::guest());
+        let kubeconfig = world.cluster.kubeconfig(&user);
+        let kubeconfig = kubeconfig.map_err(|err| err.to_string())?;
+        let environment = vec![("KUBECONFIG", kubeconfig.into_os_string())];
+        let (program, arguments) = (&command.program, &command.arguments);
+        let cluster = &world.cluster;
+        let process = cluster.start_beside(name, program, arguments, environment);
+        let process = process.map_err(|err| err.to_string())?;
+        Ok(Self {
+            processes: vec![Process::Peer(name, process)],
+            on_bus: false,
+        })
+    }
+
+    /// Asks all processes to end and waits for that.
+    pub(crate) async fn stop(&mut self) {
+        let ends = self.processes.iter_mut().map(|process| async move {
+            match process {
+                Process::Part(part) => part.terminate().await,
+                Process::Peer(_, peer) => peer.terminate().await.expect("a child can be ended"),
+            }
+        });
+        futures::future::join_all(ends).await;
+    }
+
+    /// Names and process ids, without servers that it uses.
+    pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
+        let pid = |process: &Process| match process {
+            Process::Part(part) => (part.part.name(), part.pid()),
+            Process::Peer(name, peer) => (*name, peer.pid()),
+        };
+        self.processes.iter().map(pid).collect()
+    }
+
+    /// Names of all processes that it needs beside the API server.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let bus = self.on_bus.then_some("nats-server");
+        self.pids()
+            .into_iter()
+            .map(|(name, _)| name)
+            .chain(bus)
+            .collect()
+    }
+
+    /// Whether what it does stands in a ledger.
+    pub(crate) const fn keeps_a_record(&self) -> bool {
+        self.on_bus
+    }
+
+    /// A process that has ended by itself, and the end of its log.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.processes.iter_mut().find_map(|process| {
+            let (name, ended, log) = match process {
+                Process::Part(part) => (part.part.name(), part.has_ended(), part.log_path()),
+                Process::Peer(name, peer) => (*name, peer.has_ended(), peer.log()),
+            };
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(5)..].join("\n");
+            ended.then(|| format!("{name} has ended: {tail}"))
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! An operator that ends and starts again while its fleet is converged: how soon it serves a change that was made
+//! meanwhile, and what it writes where there is nothing to do.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::bar::Bar;
+use crate::bench::Bench;
+use crate::contender::{Operator, Side};
+use crate::field::{Field, done, name};
+use crate::fleet::middle;
+use crate::report::Report;
+
+/// Replicas that no other scenario asks for.
+const REPLICAS: i64 = 3;
+
+/// The middle of some restarts.
+#[derive(Clone, Debug)]
+pub(crate) struct Restarted {
+    apps: usize,
+    /// Seconds from the start of its processes to the child of the change.
+    reaction: f64,
+    /// Writes beside those that the change needs.
+    idle_writes: f64,
+}
+
+/// Restarts a field's operator some times.
+pub(crate) async fn measure(
+    bench: &Bench,
+    field: &mut Field,
+    apps: usize,
+) -> Result<Restarted, String> {
+    let mut rounds = Vec::new();
+    for round in 0..bench.options.restarts {
+        let mut children = field.eye("deployment").await;
+        field.operator.stop().await;
+        let (app, mark) = (name(round), field.audit.mark());
+        field.change(&app, json!({ "replicas": REPLICAS })).await;
+        let started = Instant::now();
+        field.operator = Operator::start(field.side, &field.world, &bench.programs)?;
+        let child = children
+            .until(|seen| seen.name.starts_with(&app) && seen.replicas == REPLICAS)
+            .await;
+        let reaction = (child.at - started).as_secs_f64();
+        field.quiet().await;
+        let writes = done(&field.writes_since(mark));
+        let needed = bench.needed(field.side).scale.len();
+        rounds.push(Restarted {
+            apps,
+            reaction,
+            idle_writes: writes.saturating_sub(needed) as f64,
+        });
+    }
+    let most = rounds
+        .iter()
+        .map(|round| round.idle_writes)
+        .fold(0.0, f64::max);
+    let middle = middle(rounds, |round| round.reaction);
+    Ok(Restarted {
+        idle_writes: most,
+        ..middle
+    })
+}
+
+/// The figures of all sides.
+pub(crate) fn tell(restarted: &[(Side, Restarted)], report: &mut Report) {
+    let Some((_, first)) = restarted.first() else {
+        return;
+    };
+    let of = |figure: fn(&Restarted) -> f64| -> Vec<(Side, f64)> {
+        restarted
+            .iter()
+            .map(|(side, restarted)| (*side, figure(restarted)))
+            .collect()
+    };
+    let what = format!("start → first reaction, {} apps", first.apps);
+    report.row_with(
+        "restart",
+        what,
+        "s",
+        &of(|r| r.reaction),
+        Bar::PeerPlus(0.2),
+    );
+    let what = "writes where nothing is to do";
+    report.row_with(
+        "restart",
+        what,
+        "",
+        &of(|r| r.idle_writes),
+        Bar::AtMost(0.0),
+    );
+}
