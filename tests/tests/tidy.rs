@@ -54,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("signalbox-proxy", &[]),
     ("signalbox-scoreboard", &[]),
+    ("signalbox-peer-kube-rs", &["signalbox-crds"]),
     (
         "signalbox-simulation",
         &[
