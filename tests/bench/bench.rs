@@ -15,6 +15,9 @@ use crate::options::{Options, Raws};
 use crate::peers::Programs;
 use crate::report::Report;
 
+/// Of which writes, and how many they are.
+type Count = (&'static str, fn(&Needed) -> usize);
+
 /// A run.
 pub(crate) struct Bench {
     pub(crate) options: Options,
@@ -66,7 +69,7 @@ impl Bench {
 
     /// Number of writes that each contender needs.
     pub(crate) fn tell_needed(&self, report: &mut Report) {
-        let counts: [(&str, fn(&Needed) -> usize); 3] = [
+        let counts: [Count; 3] = [
             ("for a new app", |needed| needed.create.len()),
             ("for other replicas", |needed| needed.scale.len()),
             ("for another configuration", |needed| needed.config.len()),

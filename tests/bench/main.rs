@@ -11,7 +11,8 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::cast_precision_loss,
-    reason = "a failed step ends a measurement; figures are printed; no count here exceeds 2^52"
+    clippy::large_futures,
+    reason = "a failed step ends a measurement; figures are printed; no count here exceeds 2^52; one scenario is held at a time"
 )]
 
 mod bar;
@@ -75,7 +76,7 @@ async fn main() {
         growth::run(&bench, &mut report).await;
     }
     println!("{}", report.markdown(&options.contenders()));
-    let run = report.json(options.sizes());
+    let run = report.json(&options.sizes());
     println!("{}", kept::compare(&options.kept, &run));
     report::write(&latest, &run);
     eprintln!(

@@ -4,6 +4,7 @@
 //! those of the first contender.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -163,7 +164,7 @@ impl Report {
             "| scenario | what | unit | raw | {} | bar |\n",
             names.join(" | ")
         );
-        text += &format!("|---|---|---|--:|{}---|\n", "--:|".repeat(names.len()));
+        _ = writeln!(text, "|---|---|---|--:|{}---|", "--:|".repeat(names.len()));
         for row in &self.rows {
             text += &self.line(row, contenders);
             text.push('\n');
@@ -173,10 +174,8 @@ impl Report {
         }
         for (scenario, side, reason) in &self.missing {
             let reason = reason.lines().next().unwrap_or_default();
-            text += &format!(
-                "\n`{scenario}`: {} was not measured: {reason}\n",
-                side.name()
-            );
+            let side = side.name();
+            _ = writeln!(text, "\n`{scenario}`: {side} was not measured: {reason}");
         }
         text
     }
@@ -217,7 +216,7 @@ impl Report {
     }
 
     /// Everything as JSON.
-    pub(crate) fn json(&self, sizes: Value) -> Value {
+    pub(crate) fn json(&self, sizes: &Value) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         let missing = self.missing.iter().map(|(scenario, side, reason)| {
             json!({ "scenario": scenario, "side": side.name(), "reason": reason })

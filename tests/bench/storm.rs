@@ -99,15 +99,15 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         &operators(&|p| p.peak),
     );
     for (side, p) in passed.iter().filter(|(_, p)| p.processes.len() > 1) {
-        for process in &p.processes {
-            let cpu = p.took.cpu(&[*process]);
-            report.row("storm", format!("CPU of {process}"), "s", &[(*side, cpu)]);
+        for part in &p.processes {
+            let cpu = p.took.cpu(&[*part]);
+            report.row("storm", format!("CPU of {part}"), "s", &[(*side, cpu)]);
         }
-        let rows = [
+        let peaks = [
             ("messages in the fullest work stream", p.bus.0),
             ("flights at one time", p.bus.1),
         ];
-        for (what, value) in rows {
+        for (what, value) in peaks {
             report.row_with("storm", what, "", &[(*side, value)], Bar::AtMost(50.0));
         }
     }

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn entry(verb: &str, uri: &str, sub: Option<&str>, body: Value) -> Value {
+    fn entry(verb: &str, uri: &str, sub: Option<&str>, body: &Value) -> Value {
         json!({
             "user": { "username": "system:serviceaccount:signalbox-system:guest" }, "verb": verb,
             "requestURI": uri, "objectRef": { "resource": "deployments", "subresource": sub },
@@ -84,27 +84,22 @@ mod tests {
                 "create",
                 "/apis/apps/v1/namespaces/n/deployments?fieldManager=m",
                 None,
-                body.clone(),
+                &body,
             ),
+            entry("patch", "/x/deployments/a/status", Some("status"), &body),
             entry(
                 "patch",
                 "/x/deployments/a/status",
                 Some("status"),
-                body.clone(),
-            ),
-            entry(
-                "patch",
-                "/x/deployments/a/status",
-                Some("status"),
-                json!({ "status": {} }),
+                &json!({ "status": {} }),
             ),
             entry(
                 "patch",
                 "/x/deployments/a?force=True&fieldManager=m",
                 None,
-                body,
+                &body,
             ),
-            entry("get", "/x/deployments/a", None, Value::Null),
+            entry("get", "/x/deployments/a", None, &Value::Null),
         ];
         let found = writes(&entries);
         let told: Vec<_> = found

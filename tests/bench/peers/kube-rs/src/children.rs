@@ -1,5 +1,7 @@
 //! What an app's children look like, and whether a child in the cache is that already.
 
+use std::fmt::Write as _;
+
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -77,10 +79,11 @@ fn child(app: &PortfolioApp, api_version: &str, kind: &str, content: Value) -> V
 fn hash(app: &PortfolioApp) -> String {
     let text = serde_json::to_vec(&app.spec.config).unwrap_or_default();
     let sum = Sha256::digest(text);
-    sum.iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let (head, _) = sum.split_at(8);
+    head.iter().fold(String::new(), |mut hex, byte| {
+        _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Whether all of `wanted` stands in `live`; what the API server filled in beside it does not matter, but in

@@ -1,6 +1,11 @@
 //! A peer of the bench: `ConfigMap`, Service, Deployment and status of a `PortfolioApp`, as a good user of kube's
 //! `Controller` writes it: owned children, reads from the cache, a write only where something differs.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "objects are made as JSON, as the peer's users would"
+)]
+
 mod children;
 
 use std::fmt::Debug;
@@ -217,10 +222,6 @@ async fn tell(app: &PortfolioApp, context: &Context) -> Result<(), Error> {
     })
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that Controller asks for"
-)]
 fn retry(_: Arc<PortfolioApp>, _: &Error, _: Arc<Context>) -> Action {
     Action::requeue(RETRY)
 }
