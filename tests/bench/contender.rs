@@ -143,14 +143,28 @@ impl Operator {
     /// A process that has ended by itself, and the end of its log.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.processes.iter_mut().find_map(|process| {
-            let (name, ended, log) = match process {
-                Process::Part(part) => (part.part.name(), part.has_ended(), part.log_path()),
-                Process::Peer(name, peer) => (*name, peer.has_ended(), peer.log()),
+            let ended = match process {
+                Process::Part(part) => part.has_ended(),
+                Process::Peer(_, peer) => peer.has_ended(),
             };
-            let log = std::fs::read_to_string(log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(5)..].join("\n");
-            ended.then(|| format!("{name} has ended: {tail}"))
+            ended.then(|| format!("it has ended: {}", process.last_words()))
         })
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn last_words(&self) -> String {
+        let words = self.processes.iter().map(Process::last_words);
+        words.collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Process {
+    fn last_words(&self) -> String {
+        let (name, log) = match self {
+            Self::Part(part) => (part.part.name(), part.log_path()),
+            Self::Peer(name, peer) => (*name, peer.log()),
+        };
+        let log = std::fs::read_to_string(log).unwrap_or_default();
+        format!("{name}: {}", log.lines().last().unwrap_or_default())
     }
 }

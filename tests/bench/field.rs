@@ -18,6 +18,8 @@ use crate::usage::Snapshot;
 
 /// The longest that anything is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+/// The longest that the first app is waited for.
+const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 /// How long nothing must happen until a field is quiet.
 const REST: Duration = Duration::from_secs(2);
 /// Share of a core above which an operator still works.
@@ -76,8 +78,9 @@ impl Field {
             if let Some(ended) = self.operator.ended() {
                 return Err(ended);
             }
-            if began.elapsed() > PATIENCE {
-                return Err(format!("the first app is not served: {}", app["status"]));
+            if began.elapsed() > FIRST_PATIENCE {
+                let log = self.operator.last_words();
+                return Err(format!("the first app is not served: {log}"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -124,24 +127,36 @@ impl Field {
     /// Waits until nothing is in flight, no request comes in and the operator rests.
     pub(crate) async fn quiet(&self) {
         let what = "no message in a work stream, no further request, an operator at rest";
-        let mut before = (self.audit.mark(), Instant::now(), self.operator_cpu());
+        let mut mark = self.audit.mark();
+        let mut before = (Instant::now(), self.operator_cpu());
         eventually(what, PATIENCE, || {
-            let now = (self.audit.mark(), Instant::now(), self.operator_cpu());
-            let passed = (now.1 - before.1).as_secs_f64();
-            let busy = (now.2 - before.2) / passed.max(f64::EPSILON);
-            if now.0 != before.0 || (passed > 1.0 && busy > RESTING) {
+            let now = (Instant::now(), self.operator_cpu());
+            let passed = (now.0 - before.0).as_secs_f64();
+            let busy = (now.1 - before.1) / passed.max(f64::EPSILON);
+            let end = self.audit.mark();
+            let asked = end > mark && self.was_asked_since(mark);
+            mark = end;
+            if asked || (passed > 1.0 && busy > RESTING) {
                 before = now;
             }
-            let still = before.1.elapsed() > REST;
+            let still = before.0.elapsed() > REST;
             async move {
                 let open = self.bus.open().await;
                 let quiet = open == 0 && still;
                 quiet
                     .then_some(())
-                    .ok_or_else(|| format!("{open} open, {busy:.2} busy"))
+                    .ok_or_else(|| format!("{open} open, {busy:.2} busy, asked: {asked}"))
             }
         })
         .await;
+    }
+
+    /// Whether there were requests since a mark, beside those by which a leader stays one.
+    fn was_asked_since(&self, mark: usize) -> bool {
+        let entries = self.audit.entries_since(mark);
+        entries
+            .iter()
+            .any(|entry| entry["objectRef"]["resource"] != "leases")
     }
 
     /// Processor seconds of the operator until now.
@@ -163,17 +178,6 @@ impl Field {
             *counts.entry(what).or_default() += 1;
         }
         counts
-    }
-
-    /// Answered requests in the API server's audit log since a mark.
-    pub(crate) fn entries_since(&self, mark: usize) -> Vec<Value> {
-        let path = self.world.cluster.audit_log().expect("an audit log");
-        let log = std::fs::read(path).expect("a readable audit log");
-        let log = String::from_utf8_lossy(&log[mark..]).into_owned();
-        log.lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|entry| entry["stage"] == "ResponseComplete")
-            .collect()
     }
 
     /// What the processes used until now.

@@ -54,7 +54,13 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) {
         let mut way = Grown::default();
         let done = attempt(grow(bench, side, &mut way)).await;
         if let Err(reason) = done {
-            report.missing(if growth { "growth" } else { "restart" }, side, reason);
+            let steps = bench.options.steps.len();
+            if growth && way.steps.len() < steps {
+                report.missing("growth", side, reason.clone());
+            }
+            if bench.options.wants(Scenario::Restart) && !side.raw && way.restarted.is_none() {
+                report.missing("restart", side, reason);
+            }
         }
         grown.push((side, way));
     }
@@ -126,6 +132,7 @@ async fn changes(
     newest: std::ops::Range<usize>,
 ) -> Vec<f64> {
     let mut children = field.eye("deployment").await;
+    let mut apps = field.eye("papp").await;
     let mut times = Vec::new();
     for number in newest.rev().take(CHANGES) {
         let (app, started) = (name(number), Instant::now());
@@ -138,6 +145,9 @@ async fn changes(
         let wanted =
             |seen: &crate::eye::Seen| seen.name.starts_with(&app) && seen.replicas == REPLICAS;
         times.push(ms(children.until(wanted).await.at - started));
+        let generation = changed.metadata.generation.unwrap_or(0);
+        apps.until(|seen| seen.name == app && seen.observed >= generation)
+            .await;
     }
     times
 }

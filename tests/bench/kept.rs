@@ -13,10 +13,13 @@ const WORSE: f64 = 1.1;
 /// Differences below these are noise, by unit.
 const NOISE: [(&str, f64); 3] = [("MiB", 2.0), ("% of a core", 0.5), ("", 0.01)];
 
+/// What a figure is compared with that no other side has.
+const ITSELF: &str = "itself";
+
 /// A comparable figure.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
-    by: &'static str,
+    by: String,
     value: f64,
 }
 
@@ -25,22 +28,35 @@ fn comparable(figure: &Value) -> Option<Kept> {
     const OWN: &str = "signalbox";
     let own = figure["figures"][OWN].as_f64()?;
     if let Some(value) = figure["ratios"][OWN].as_f64() {
-        return Some(Kept { by: "raw", value });
+        return Some(Kept {
+            by: "raw".to_owned(),
+            value,
+        });
     }
     let unit = figure["unit"].as_str()?;
     if NOISE.iter().any(|(known, _)| *known == unit) {
         return Some(Kept {
-            by: "itself",
+            by: ITSELF.to_owned(),
             value: own,
         });
     }
-    let peers = figure["figures"].as_object()?.iter();
-    let peers = peers
+    let figures = figure["figures"].as_object()?.iter();
+    let (names, peers): (Vec<&str>, Vec<f64>) = figures
         .filter(|(name, _)| *name != OWN)
-        .filter_map(|(_, value)| value.as_f64());
-    let best = peers.reduce(f64::min).filter(|best| *best > 0.0)?;
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)))
+        .unzip();
+    let better = if figure["rising"] == true {
+        f64::max
+    } else {
+        f64::min
+    };
+    let best = peers
+        .into_iter()
+        .reduce(better)
+        .filter(|best| *best > 0.0)?;
+    // With other peers the best one is another.
     Some(Kept {
-        by: "the best peer",
+        by: format!("the best of {}", names.join(", ")),
         value: own / best,
     })
 }
@@ -88,7 +104,8 @@ pub(crate) fn compare(path: &Path, run: &Value) -> String {
     let mut compared = 0;
     for (key, (now, figure)) in all(run) {
         let before = &kept["ratios"][&key];
-        let (Some(value), true) = (before["value"].as_f64(), before["by"] == now.by) else {
+        let (Some(value), true) = (before["value"].as_f64(), before["by"] == now.by.as_str())
+        else {
             continue;
         };
         compared += 1;
@@ -111,7 +128,7 @@ pub(crate) fn compare(path: &Path, run: &Value) -> String {
 fn is_worse(before: f64, now: &Kept, figure: &Value) -> bool {
     let noise = NOISE.iter().find(|(unit, _)| figure["unit"] == *unit);
     let noise = noise
-        .filter(|_| now.by == "itself")
+        .filter(|_| now.by == ITSELF)
         .map_or(0.0, |noise| noise.1);
     if figure["rising"] == true {
         return now.value < before / WORSE;

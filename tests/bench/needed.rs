@@ -96,7 +96,7 @@ impl Needed {
         let mark = field.audit.mark();
         let created = field.create(&name(MODEL)).await;
         observed(&field, 1).await;
-        let create = writes(&field.entries_since(mark));
+        let create = writes(&field.audit.entries_since(mark));
         let changes = [
             json!({ "replicas": REPLICAS }),
             json!({ "config": { "ROUND": "1", "NUMBER": "1" } }),
@@ -106,7 +106,7 @@ impl Needed {
             let mark = field.audit.mark();
             field.change(&name(MODEL), change).await;
             observed(&field, generation).await;
-            learned.push(writes(&field.entries_since(mark)));
+            learned.push(writes(&field.audit.entries_since(mark)));
         }
         let config = learned.pop().expect("two changes");
         let scale = learned.pop().expect("two changes");

@@ -20,6 +20,7 @@ metadata: { name: bench-peer }
 rules:
 - { apiGroups: [signalbox.dev], resources: [portfolioapps], verbs: [get, list, watch, patch, update] }
 - { apiGroups: [signalbox.dev], resources: [portfolioapps/status], verbs: [get, patch, update] }
+- { apiGroups: [signalbox.dev], resources: [portfolioapps/finalizers], verbs: [update] }
 - { apiGroups: [''], resources: [configmaps, services], verbs: [get, list, watch, create, patch, update] }
 - { apiGroups: [apps], resources: [deployments], verbs: [get, list, watch, create, patch, update] }
 - { apiGroups: [''], resources: [namespaces, events], verbs: [get, list, watch, create] }

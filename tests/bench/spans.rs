@@ -49,7 +49,7 @@ impl Moments {
 /// Milliseconds of each span, for each change since a mark that is told from its beginning to its end.
 pub(crate) async fn of(field: &Field, mark: usize, since: Timestamp) -> Vec<Vec<f64>> {
     let mut moments = BTreeMap::<String, Moments>::new();
-    for entry in field.entries_since(mark) {
+    for entry in field.audit.entries_since(mark) {
         request(&mut moments, &entry);
     }
     let bus = BusArgs {

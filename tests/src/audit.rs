@@ -1,6 +1,8 @@
 //! Who wrote what: the API server's own audit log.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -46,12 +48,20 @@ impl Audit {
     /// Answered requests of all users since `mark`, as the log has them.
     #[must_use]
     pub fn entries_since(&self, mark: usize) -> Vec<Value> {
-        let text = std::fs::read(&self.path).unwrap_or_default();
-        let text = String::from_utf8_lossy(text.get(mark..).unwrap_or_default()).into_owned();
-        text.lines()
+        let text = self.text_since(mark).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|entry| entry["stage"] == "ResponseComplete")
             .collect()
+    }
+
+    fn text_since(&self, mark: usize) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(mark as u64))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
     }
 
     /// Answered writes of the operator's parts since `mark`, Leases of leadership apart.
