@@ -90,6 +90,14 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
             bar,
         );
     }
+    let sum = last.iter().map(|(side, _, settled, processes)| {
+        let each = processes
+            .iter()
+            .filter_map(|process| settled.of.get(*process));
+        (*side, each.map(|usage| usage.resident).sum())
+    });
+    let what = format!("all processes, resident, {apps} apps");
+    report.row("create", what, "MiB", &sum.collect::<Vec<_>>());
     for (side, _, settled, processes) in &last {
         for process in processes.iter().filter(|_| processes.len() > 1) {
             let peak = settled.of.get(*process).map_or(0.0, |usage| usage.peak);

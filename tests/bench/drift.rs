@@ -47,6 +47,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
     );
     let slow = of(&|r| percentile(&r.each, 95).unwrap_or(0.0), true);
     report.row_with("drift", "restored, p95", "s", &slow, Bar::AtMost(5.0));
+    report.never_kept_if(true);
     let deleted = bench.options.deleted as f64;
     report.row(
         "drift",

@@ -26,6 +26,9 @@ struct Kept {
 /// What of a figure is comparable.
 fn comparable(figure: &Value) -> Option<Kept> {
     const OWN: &str = "signalbox";
+    if figure["kept"] == false {
+        return None;
+    }
     let own = figure["figures"][OWN].as_f64()?;
     if let Some(value) = figure["ratios"][OWN].as_f64() {
         return Some(Kept {
@@ -149,6 +152,7 @@ mod tests {
             { "scenario": "create", "what": "time", "unit": "s", "figures": { "signalbox": 5.0 }, "ratios": { "signalbox": ratio } },
             { "scenario": "create", "what": "memory", "unit": "MiB", "figures": { "signalbox": memory }, "ratios": {} },
             { "scenario": "restart", "what": "reaction", "unit": "s", "figures": { "signalbox": latency, "kopf": 1.0 }, "ratios": {} },
+            { "scenario": "idle", "what": "p95", "unit": "ms", "kept": false, "figures": { "signalbox": 5.0 }, "ratios": { "signalbox": ratio } },
             { "scenario": "create", "what": "alone", "unit": "s", "figures": { "signalbox": 5.0 }, "ratios": {} },
             { "scenario": "storm", "what": "rate", "unit": "1/s", "rising": true, "figures": { "signalbox": 9.0 }, "ratios": { "signalbox": 1.0 / ratio } },
         ]})
@@ -161,7 +165,7 @@ mod tests {
         assert_eq!(
             keep(&path, &run(1.0, 20.0, 0.3)),
             4,
-            "a time alone is not kept"
+            "neither a time alone nor the few slowest"
         );
         let same = compare(&path, &run(1.05, 21.0, 0.31));
         assert!(same.contains("None of 4"), "{same}");

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) bar: Bar,
     /// More is better.
     pub(crate) rising: bool,
+    /// Later runs are compared with it.
+    pub(crate) kept: bool,
 }
 
 /// All figures of a run.
@@ -85,7 +87,7 @@ impl Row {
         json!({
             "scenario": self.scenario, "what": self.what, "unit": self.unit,
             "figures": named(&self.of), "raw": named(&self.raw), "ratios": named(&ratios),
-            "bar": self.bar.words(), "holds": self.holds(), "rising": self.rising,
+            "bar": self.bar.words(), "holds": self.holds(), "rising": self.rising, "kept": self.kept,
         })
     }
 }
@@ -116,6 +118,13 @@ impl Report {
         }
     }
 
+    /// The last figure is no measure for later runs if that holds.
+    pub(crate) fn never_kept_if(&mut self, holds: bool) {
+        if let Some(row) = self.rows.last_mut() {
+            row.kept = !holds;
+        }
+    }
+
     /// Adds a figure, which is also told at once.
     pub(crate) fn row_with(
         &mut self,
@@ -138,6 +147,7 @@ impl Report {
                 .collect(),
             bar,
             rising: false,
+            kept: true,
         };
         eprintln!("{}", self.line(&row, &Contender::ALL));
         self.rows.push(row);
