@@ -10,7 +10,8 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt as _;
 
 use crate::contender::{Contender, Side};
-use crate::needed::Needed;
+use crate::field::{FIRST, Field, name};
+use crate::needed::{Known, Needed};
 use crate::options::{Options, Raws};
 use crate::peers::Programs;
 use crate::report::Report;
@@ -65,6 +66,18 @@ impl Bench {
         self.needed
             .get(&side.of)
             .expect("a side that runs has learned")
+    }
+
+    /// Fresh servers of a side, on which one app is served already: the first requests cost a server more.
+    pub(crate) async fn field(&self, scenario: &str, side: Side) -> Result<Field, String> {
+        let field = Field::start(scenario, side, &self.programs).await?;
+        if side.raw {
+            let mut app = Known::new(&field.create(&name(FIRST)).await);
+            let needed = self.needed(side);
+            needed.serve_new(&field.client(), &mut app).await;
+            field.quiet().await;
+        }
+        Ok(field)
     }
 
     /// Number of writes that each contender needs.

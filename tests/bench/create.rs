@@ -5,11 +5,14 @@ use serde_json::json;
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
 use crate::contender::Side;
-use crate::field::{Field, done};
+use crate::field::done;
 use crate::fleet::{Took, create, middle};
 use crate::options::Raws;
 use crate::report::Report;
 use crate::usage::{Snapshot, all};
+
+/// A side at the end of its last round.
+type Last = (Side, Took, Snapshot, Vec<&'static str>);
 
 /// One round of a side.
 struct Round {
@@ -44,7 +47,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         .collect();
     report.detail("create", json!(seconds));
     rounds.retain(|(_, rounds)| !rounds.is_empty());
-    let mut last = Vec::new();
+    let mut last: Vec<Last> = Vec::new();
     let mut middles = Vec::new();
     for (side, rounds) in rounds {
         if !side.raw
@@ -60,7 +63,22 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         middles.push((side, middle(rounds, |round| round.took.seconds)));
     }
     tell(bench, &middles, report);
-    let apps = bench.options.apps;
+    tell_memory(bench.options.apps, &last, report);
+    let of: Vec<_> = last
+        .iter()
+        .map(|(side, quiet, _, processes)| (*side, quiet.cpu(processes) / quiet.seconds * 100.0))
+        .collect();
+    report.row_with(
+        "quiet",
+        "CPU of the operator",
+        "% of a core",
+        &of,
+        Bar::AtMost(2.0),
+    );
+}
+
+/// Memory of the settled fleet: of the largest process, of all, and of each where there are some.
+fn tell_memory(apps: usize, last: &[Last], report: &mut Report) {
     for (name, value) in [("resident", 0), ("peak", 1)] {
         let of: Vec<_> = last
             .iter()
@@ -98,7 +116,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
     });
     let what = format!("all processes, resident, {apps} apps");
     report.row("create", what, "MiB", &sum.collect::<Vec<_>>());
-    for (side, _, settled, processes) in &last {
+    for (side, _, settled, processes) in last {
         for process in processes.iter().filter(|_| processes.len() > 1) {
             let peak = settled.of.get(*process).map_or(0.0, |usage| usage.peak);
             report.row(
@@ -109,21 +127,10 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
             );
         }
     }
-    let of: Vec<_> = last
-        .iter()
-        .map(|(side, quiet, _, processes)| (*side, quiet.cpu(processes) / quiet.seconds * 100.0))
-        .collect();
-    report.row_with(
-        "quiet",
-        "CPU of the operator",
-        "% of a core",
-        &of,
-        Bar::AtMost(2.0),
-    );
 }
 
 async fn measure(bench: &Bench, side: Side, is_last: bool) -> Result<Round, String> {
-    let field = Field::start("create", side, &bench.programs).await?;
+    let field = bench.field("create", side).await?;
     let mark = field.audit.mark();
     let (took, _) = create(bench, &field, 0..bench.options.apps).await;
     field.quiet().await;

@@ -58,7 +58,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
 }
 
 async fn measure(bench: &Bench, side: Side) -> Result<Restored, String> {
-    let field = Field::start("drift", side, &bench.programs).await?;
+    let field = bench.field("drift", side).await?;
     let (_, known) = create(bench, &field, 0..bench.options.apps).await;
     field.quiet().await;
     let api = field.objects.api("deployment");

@@ -24,8 +24,8 @@ const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 const REST: Duration = Duration::from_secs(2);
 /// Share of a core above which an operator still works.
 const RESTING: f64 = 0.2;
-/// The app by which an operator shows that it serves.
-const FIRST: usize = 99_998;
+/// The app that is served before anything is measured.
+pub(crate) const FIRST: usize = 99_998;
 
 /// Servers and load generator of one contender in one scenario.
 pub(crate) struct Field {

@@ -87,7 +87,7 @@ fn steps(bench: &Bench) -> (Vec<usize>, usize) {
 }
 
 async fn grow(bench: &Bench, side: Side, way: &mut Grown) -> Result<(), String> {
-    let mut field = Field::start("growth", side, &bench.programs).await?;
+    let mut field = bench.field("growth", side).await?;
     way.processes = field.operator.names();
     let (steps, many) = steps(bench);
     let (mut known, mut seconds, mut from) = (Vec::new(), 0.0, 0);

@@ -170,7 +170,7 @@ fn tell(runners: &[Runner], report: &mut Report) {
 impl Runner {
     /// Fresh servers with all apps served.
     async fn start(bench: &Bench, side: Side) -> Result<Self, String> {
-        let field = Field::start("idle", side, &bench.programs).await?;
+        let field = bench.field("idle", side).await?;
         let (_, known) = create(bench, &field, 0..WARM_UP + bench.options.changes).await;
         field.quiet().await;
         Ok(Self {

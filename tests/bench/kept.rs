@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::figures::rounded;
+
 /// So much worse is shown.
 const WORSE: f64 = 1.1;
 /// Differences below these are noise, by unit.
@@ -85,7 +87,8 @@ pub(crate) fn keep(path: &Path, run: &Value) -> usize {
     let new = all(run);
     let count = new.len();
     for (key, (kept, _)) in new {
-        ratios.insert(key, json!({ "by": kept.by, "value": kept.value }));
+        let value = rounded(kept.value, 3);
+        ratios.insert(key, json!({ "by": kept.by, "value": value }));
     }
     let kept = json!({ "sizes": run["sizes"], "processors": run["processors"], "ratios": ratios });
     crate::report::write(path, &kept);

@@ -114,7 +114,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
 }
 
 async fn measure(bench: &Bench, side: Side, report: &mut Report) -> Result<Passed, String> {
-    let field = Field::start("storm", side, &bench.programs).await?;
+    let field = bench.field("storm", side).await?;
     let (_, known) = create(bench, &field, 0..bench.options.apps).await;
     field.quiet().await;
     // What looks at the streams costs NATS something: only where there is something to see.
