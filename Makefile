@@ -42,7 +42,7 @@ bench-keep: tools ## Keep the ratios of the last `make bench`: later runs are co
 crash-points: tools servers build ## Kill each part at each of its effects, on real servers (about twenty minutes)
 	@$(CARGO) test --quiet --workspace --test crash_points every_crash_point -- --ignored --nocapture
 
-crash-point: tools servers build ## One of these again: make crash-point POINT=<file>
+crash-point: tools servers build ## One of these again, or all in a folder: make crash-point POINT=<file>
 	@SIGNALBOX_POINT=$(abspath $(POINT)) $(CARGO) test --quiet --workspace --test crash_points replayed -- --ignored --nocapture
 
 views: tools servers build ## Hide states from the watcher and lead it back to past ones, on real servers (about ten minutes)

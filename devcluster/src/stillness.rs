@@ -74,8 +74,6 @@ fn is_still(pid: u32) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed step ends the test")]
-
     use std::process::{Command, Stdio};
 
     use super::*;

@@ -369,7 +369,7 @@ async fn a_commit_that_never_arrived_is_told(url: &str) {
 async fn a_statement_that_never_arrived_is_noticed(url: &str) {
     let through = proxy(url, Loss::Statement).await;
     let job = job(&through, "1", "create table a (x int)");
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     let err = tokio::time::timeout(limit, apply(&job)).await.unwrap();
     let err = err.unwrap_err();
     assert_eq!(err.class(), ErrorClass::Transient, "{err}");

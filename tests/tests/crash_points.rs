@@ -14,6 +14,8 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
+use std::path::PathBuf;
+
 use signalbox_tests::crash::{
     ALL, Effects, Flow, Known, Point, Trial, flows, number, points, refusals, report, sample,
     views, world,
@@ -112,11 +114,25 @@ async fn every_refusal_converges() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a file: run by make crash-point POINT=..."]
 async fn a_crash_point_is_replayed() {
-    let file = std::env::var("SIGNALBOX_POINT").expect("SIGNALBOX_POINT names a file");
-    let point = Point::read(&std::fs::read_to_string(file).unwrap()).expect("a point");
+    let place = std::env::var("SIGNALBOX_POINT").expect("SIGNALBOX_POINT names a file or a folder");
+    let files: Vec<PathBuf> = match std::fs::read_dir(&place) {
+        Ok(folder) => folder.map(|entry| entry.unwrap().path()).collect(),
+        Err(_) => vec![place.into()],
+    };
+    let read = |file: &PathBuf| Point::read(&std::fs::read_to_string(file).unwrap());
+    let points: Vec<Point> = files
+        .iter()
+        .map(|file| read(file).expect("a point"))
+        .collect();
+    let known = |flow: &Flow| points.iter().any(|point| point.flow == *flow);
+    let flows: Vec<Flow> = ALL.into_iter().filter(known).collect();
+    let points = vec![points; number("SIGNALBOX_TIMES", 1)].concat();
     let world = world("crash-points").await;
-    let mut trial = Trial::with_lanes(&world, 1).await;
-    let known = trial.learn(&[point.flow]).await;
-    let points = vec![point; number("SIGNALBOX_TIMES", 1)];
+    let mut trial = if points.len() == 1 {
+        Trial::with_lanes(&world, 1).await
+    } else {
+        Trial::start(&world).await
+    };
+    let known = trial.learn(&flows).await;
     report("replayed", &trial.suffer(&known, points).await);
 }

@@ -15,7 +15,7 @@ use signalbox_scoreboard::tell;
 use signalbox_simulation::{Options, run, trace};
 
 /// Seeds by default.
-const SEEDS: u64 = 6_000;
+const SEEDS: u64 = 10_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
