@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
-use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
+use kube::api::{Api, DynamicObject};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
 use tokio::task::AbortHandle;
 
 use crate::objects::Objects;
@@ -23,9 +25,6 @@ const KINDS: [&str; 7] = [
     "pvc",
     "event",
 ];
-
-/// The version from which a watch begins with all that is there.
-const BEGINNING: &str = "0";
 
 #[derive(Default)]
 struct Counts {
@@ -53,13 +52,7 @@ impl Record {
         let all = Arc::new(Mutex::<All>::default());
         let tasks = KINDS.map(|kind| {
             let (api, all) = (objects.api(kind), all.clone());
-            tokio::spawn(async move {
-                let mut version = BEGINNING.to_owned();
-                loop {
-                    version = watch(kind, &api, &all, version).await;
-                }
-            })
-            .abort_handle()
+            tokio::spawn(async move { watch(kind, api, &all).await }).abort_handle()
         });
         Self {
             all,
@@ -91,34 +84,15 @@ impl Record {
     }
 }
 
-/// One watch from `version` until it ends; returns where the next one goes on: from the beginning, a deletion
-/// between the two would not be seen.
-async fn watch(
-    kind: &'static str,
-    api: &Api<DynamicObject>,
-    all: &Mutex<All>,
-    mut version: String,
-) -> String {
-    let params = WatchParams::default().timeout(290);
-    let Ok(stream) = api.watch(&params, &version).await else {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        return version;
-    };
-    let mut stream = std::pin::pin!(stream);
-    while let Some(Ok(event)) = stream.next().await {
+/// Watches a kind for good: a watch that ends is taken up where it ended, so that no deletion is missed.
+async fn watch(kind: &'static str, api: Api<DynamicObject>, all: &Mutex<All>) {
+    let mut events = watcher(api, Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
         let (object, deleted) = match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-            WatchEvent::Deleted(object) => (object, true),
-            WatchEvent::Bookmark(mark) => {
-                version = mark.metadata.resource_version;
-                continue;
-            }
-            // That version is compacted.
-            WatchEvent::Error(_) => return BEGINNING.to_owned(),
+            Ok(Event::Apply(object) | Event::InitApply(object)) => (object, false),
+            Ok(Event::Delete(object)) => (object, true),
+            Ok(Event::Init | Event::InitDone) | Err(_) => continue,
         };
-        if let Some(seen) = &object.metadata.resource_version {
-            version.clone_from(seen);
-        }
         // Other controllers tell of the same objects.
         if kind == "event" && object.data["reportingController"] != "signalbox.dev/executor" {
             continue;
@@ -133,5 +107,4 @@ async fn watch(
         }
         counts.created.insert(uid);
     }
-    version
 }
