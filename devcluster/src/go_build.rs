@@ -32,7 +32,7 @@ pub(crate) fn folder(module: &Module) -> Result<PathBuf, DevClusterError> {
         // Writing to a string cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
-    Ok(cache_root()?.join("servers").join(name))
+    Ok(cache_folder()?.join("servers").join(name))
 }
 
 /// Path of `tool` in the cache, built if it is not there.
@@ -128,7 +128,7 @@ async fn lock(path: &Path, tool: Tool, progress: &ProgressSink) -> Result<File, 
 }
 
 /// The user's folder for what is built once.
-pub fn cache_root() -> Result<PathBuf, DevClusterError> {
+pub fn cache_folder() -> Result<PathBuf, DevClusterError> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())

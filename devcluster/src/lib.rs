@@ -44,7 +44,7 @@ pub use cluster::DevCluster;
 pub use companion::Companion;
 pub use error::DevClusterError;
 pub use faketime::faketime;
-pub use go_build::cache_root as cache_folder;
+pub use go_build::cache_folder;
 pub use locate::locate;
 pub use options::{ClusterOptions, Identity, NatsOptions};
 pub use ports::free_port;

@@ -8,10 +8,12 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt as _;
+use kube::api::DynamicObject;
+use serde_json::json;
 
 use crate::contender::{Contender, Side};
 use crate::field::{FIRST, Field, name};
-use crate::needed::{Known, Needed};
+use crate::needed::{Known, Needed, REPLICAS};
 use crate::options::{Options, Raws};
 use crate::peers::Programs;
 use crate::report::Report;
@@ -78,6 +80,23 @@ impl Bench {
             field.quiet().await;
         }
         Ok(field)
+    }
+
+    /// Asks for an app's other replicas; where no operator runs, its needed writes come behind.
+    pub(crate) async fn scale(
+        &self,
+        field: &Field,
+        known: &mut [Known],
+        number: usize,
+    ) -> DynamicObject {
+        let spec = json!({ "replicas": REPLICAS });
+        let changed = field.change(&name(number), spec).await;
+        if let (true, Some(known)) = (field.side.raw, known.get_mut(number)) {
+            known.changed(&changed);
+            let needed = self.needed(field.side);
+            needed.serve(&field.client(), &needed.scale, known).await;
+        }
+        changed
     }
 
     /// Number of writes that each contender needs.

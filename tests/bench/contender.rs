@@ -64,6 +64,18 @@ impl Side {
     }
 }
 
+/// A figure of each side.
+pub(crate) fn each<T>(sides: &[(Side, T)], figure: impl Fn(&T) -> f64) -> Vec<(Side, f64)> {
+    let figures = sides.iter().map(|(side, of)| (*side, figure(of)));
+    figures.collect()
+}
+
+/// A figure of each operator: what the needed writes alone have none of.
+pub(crate) fn operators<T>(sides: &[(Side, T)], figure: impl Fn(&T) -> f64) -> Vec<(Side, f64)> {
+    let operators = sides.iter().filter(|(side, _)| !side.raw);
+    operators.map(|(side, of)| (*side, figure(of))).collect()
+}
+
 /// A process of an operator.
 enum Process {
     Part(PartProcess),

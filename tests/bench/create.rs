@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
-use crate::contender::Side;
+use crate::contender::{Side, each, operators};
 use crate::field::done;
 use crate::fleet::{Took, create, middle};
 use crate::options::Raws;
@@ -153,19 +153,7 @@ async fn measure(bench: &Bench, side: Side, is_last: bool) -> Result<Round, Stri
 
 fn tell(bench: &Bench, middles: &[(Side, Round)], report: &mut Report) {
     let apps = bench.options.apps;
-    let of = |figure: &dyn Fn(&Round) -> f64| -> Vec<(Side, f64)> {
-        middles
-            .iter()
-            .map(|(side, round)| (*side, figure(round)))
-            .collect()
-    };
-    let operators = |figure: &dyn Fn(&Round) -> f64| -> Vec<(Side, f64)> {
-        of(figure)
-            .into_iter()
-            .filter(|(side, _)| !side.raw)
-            .collect()
-    };
-    let seconds = of(&|round| round.took.seconds);
+    let seconds = each(middles, |round| round.took.seconds);
     report.row_with(
         "create",
         format!("{apps} new apps"),
@@ -173,19 +161,21 @@ fn tell(bench: &Bench, middles: &[(Side, Round)], report: &mut Report) {
         &seconds,
         Bar::TimesRaw(1.15),
     );
-    let writes = operators(&|round| round.writes / apps as f64);
+    let writes = operators(middles, |round| round.writes / apps as f64);
     report.row_with("create", "writes per app", "", &writes, Bar::AtMost(4.0));
     report.row(
         "create",
         "CPU of all processes",
         "s",
-        &of(&|round| all(&round.took.cpu)),
+        &each(middles, |round| all(&round.took.cpu)),
     );
     for server in ["kube-apiserver", "etcd"] {
-        let cpu = of(&|round| round.took.cpu(&[server]));
+        let cpu = each(middles, |round| round.took.cpu(&[server]));
         report.row("create", format!("CPU of {server}"), "s", &cpu);
     }
-    let cpu = operators(&|round| round.took.cpu(&round.processes) / apps as f64 * 1000.0);
+    let cpu = operators(middles, |round| {
+        round.took.cpu(&round.processes) / apps as f64 * 1000.0
+    });
     let bar = Bar::TimesPeer("controller-runtime", 1.5);
     report.row_with("create", "CPU of the operator per app", "ms", &cpu, bar);
     for (side, round) in middles {

@@ -8,8 +8,8 @@ use kube::api::{DeleteParams, ListParams};
 
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
-use crate::contender::Side;
-use crate::field::{Field, done, name};
+use crate::contender::{Side, each, operators};
+use crate::field::{Field, app_of, done, name};
 use crate::figures::percentile;
 use crate::fleet::{IN_FLIGHT, Took, create};
 use crate::needed::Known;
@@ -32,20 +32,15 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
             Err(reason) => report.missing("drift", side, reason),
         }
     }
-    let of = |figure: &dyn Fn(&Restored) -> f64, raw: bool| -> Vec<(Side, f64)> {
-        let some = restored.iter().filter(|(side, _)| raw || !side.raw);
-        some.map(|(side, restored)| (*side, figure(restored)))
-            .collect()
-    };
     let what = format!("{} Deployments deleted and restored", bench.options.deleted);
     report.row_with(
         "drift",
         what,
         "s",
-        &of(&|r| r.took.seconds, true),
+        &each(&restored, |r| r.took.seconds),
         Bar::TimesRaw(1.0),
     );
-    let slow = of(&|r| percentile(&r.each, 95).unwrap_or(0.0), true);
+    let slow = each(&restored, |r| percentile(&r.each, 95).unwrap_or(0.0));
     report.row_with("drift", "restored, p95", "s", &slow, Bar::AtMost(5.0));
     report.never_kept_if(true);
     let deleted = bench.options.deleted as f64;
@@ -53,7 +48,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         "drift",
         "writes per child",
         "",
-        &of(&|r| r.writes / deleted, false),
+        &operators(&restored, |r| r.writes / deleted),
     );
 }
 
@@ -126,9 +121,4 @@ async fn restore(bench: &Bench, field: &Field, known: &mut Known) {
     let writes: Vec<_> = needed.create.iter().filter(makes).cloned().collect();
     known.forget("/deployments/");
     needed.serve(&field.client(), &writes, known).await;
-}
-
-/// A Deployment's name is that of its app, with more behind it where it is of a revision.
-fn app_of(child: &str) -> &str {
-    child.get(..name(0).len()).unwrap_or(child)
 }

@@ -8,7 +8,7 @@ use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::field::PATIENCE;
+use crate::field::{PATIENCE, app_of};
 
 /// The server ends a watch after this many seconds; it is taken up where it ended.
 const WATCH_SECONDS: u32 = 290;
@@ -64,6 +64,12 @@ impl Eye {
                 return next;
             }
         }
+    }
+
+    /// The Deployment of an app once it asks for so many pods.
+    pub(crate) async fn until_replicas(&mut self, app: &str, replicas: i64) -> Seen {
+        self.until(|seen| app_of(&seen.name) == app && seen.replicas == replicas)
+            .await
     }
 
     /// When the last of `wanted` (generation by name) was seen with this generation observed.

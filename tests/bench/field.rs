@@ -209,3 +209,8 @@ async fn client(world: &World) -> Client {
 pub(crate) fn name(number: usize) -> String {
     format!("bench-app-{number:05}")
 }
+
+/// The app's name in that of its Deployment, which has more behind it where it is of a revision.
+pub(crate) fn app_of(object: &str) -> &str {
+    object.get(..name(0).len()).unwrap_or(object)
+}

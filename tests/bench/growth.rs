@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
 use crate::contender::Side;
@@ -136,15 +134,9 @@ async fn changes(
     let mut times = Vec::new();
     for number in newest.rev().take(CHANGES) {
         let (app, started) = (name(number), Instant::now());
-        let changed = field.change(&app, json!({ "replicas": REPLICAS })).await;
-        if let (true, Some(known)) = (field.side.raw, known.get_mut(number)) {
-            known.changed(&changed);
-            let needed = bench.needed(field.side);
-            needed.serve(&field.client(), &needed.scale, known).await;
-        }
-        let wanted =
-            |seen: &crate::eye::Seen| seen.name.starts_with(&app) && seen.replicas == REPLICAS;
-        times.push(ms(children.until(wanted).await.at - started));
+        let changed = bench.scale(field, known, number).await;
+        let child = children.until_replicas(&app, REPLICAS).await;
+        times.push(ms(child.at - started));
         let generation = changed.metadata.generation.unwrap_or(0);
         apps.until(|seen| seen.name == app && seen.observed >= generation)
             .await;

@@ -13,7 +13,7 @@ use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
 use crate::contender::Side;
 use crate::eye::Eye;
-use crate::field::{Field, done, name};
+use crate::field::{Field, app_of, done, name};
 use crate::figures::{ms, percentile};
 use crate::fleet::{Took, create};
 use crate::needed::{Known, REPLICAS};
@@ -206,8 +206,7 @@ impl Runner {
             let time = |field: &str| entry[field].as_str().and_then(|text| text.parse().ok());
             let about = &entry["objectRef"];
             let object = about["name"].as_str().unwrap_or_default();
-            // A Deployment's name is the app's, with more behind it where it is of a revision.
-            let app = object.get(..name(0).len()).unwrap_or(object).to_owned();
+            let app = app_of(object).to_owned();
             let is_write = matches!(entry["verb"].as_str(), Some("patch" | "update"));
             if about["resource"] == "deployments" && is_write {
                 let received: Option<Timestamp> = time("requestReceivedTimestamp");
@@ -230,21 +229,8 @@ impl Runner {
     async fn change(&mut self, bench: &Bench, number: usize) -> Result<(), String> {
         let name = name(number);
         let started = Instant::now();
-        let app = self
-            .field
-            .change(&name, json!({ "replicas": REPLICAS }))
-            .await;
-        if let (true, Some(known)) = (self.field.side.raw, self.known.get_mut(number)) {
-            known.changed(&app);
-            let needed = bench.needed(self.field.side);
-            needed
-                .serve(&self.field.client(), &needed.scale, known)
-                .await;
-        }
-        let child = self
-            .children
-            .until(|seen| seen.name.starts_with(&name) && seen.replicas == REPLICAS)
-            .await;
+        bench.scale(&self.field, &mut self.known, number).await;
+        let child = self.children.until_replicas(&name, REPLICAS).await;
         let status = self
             .apps
             .until(|seen| seen.name == name && seen.observed == seen.generation)

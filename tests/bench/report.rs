@@ -73,6 +73,12 @@ impl Row {
         format!("{}{mark}", self.bar.words())
     }
 
+    /// A line of the table: what it tells, and a cell for each contender.
+    fn line(&self, what: &str, raw: &str, cells: &[String], bar: &str) -> String {
+        let (scenario, unit, cells) = (&self.scenario, self.unit, cells.join(" | "));
+        format!("| {scenario} | {what} | {unit} | {raw} | {cells} | {bar} |")
+    }
+
     fn json(&self) -> Value {
         let named = |figures: &BTreeMap<Contender, f64>| -> Map<String, Value> {
             let each = figures.iter();
@@ -205,17 +211,7 @@ impl Report {
             .values()
             .next()
             .map_or_else(String::new, |raw| digits(*raw));
-        let Row {
-            scenario,
-            what,
-            unit,
-            ..
-        } = row;
-        format!(
-            "| {scenario} | {what} | {unit} | {raw} | {} | {} |",
-            cells.join(" | "),
-            row.bar()
-        )
+        row.line(&row.what, &raw, &cells, &row.bar())
     }
 
     fn is_missing(&self, scenario: &str, of: Contender) -> bool {
@@ -245,16 +241,8 @@ fn raws(row: &Row, contenders: &[Contender]) -> String {
         .iter()
         .map(|of| row.raw.get(of).map_or_else(String::new, |raw| digits(*raw)));
     let cells: Vec<String> = cells.collect();
-    let Row {
-        scenario,
-        what,
-        unit,
-        ..
-    } = row;
-    format!(
-        "| {scenario} | {what}, its needed writes alone | {unit} |  | {} |  |\n",
-        cells.join(" | ")
-    )
+    let what = format!("{}, its needed writes alone", row.what);
+    row.line(&what, "", &cells, "") + "\n"
 }
 
 /// Writes JSON into a file, whose folder is made.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::bar::Bar;
 use crate::bench::Bench;
-use crate::contender::{Operator, Side};
+use crate::contender::{Operator, Side, each};
 use crate::field::{Field, done, name};
 use crate::fleet::middle;
 use crate::report::Report;
@@ -39,9 +39,7 @@ pub(crate) async fn measure(
         field.change(&app, json!({ "replicas": REPLICAS })).await;
         let started = Instant::now();
         field.operator = Operator::start(field.side, &field.world, &bench.programs)?;
-        let child = children
-            .until(|seen| seen.name.starts_with(&app) && seen.replicas == REPLICAS)
-            .await;
+        let child = children.until_replicas(&app, REPLICAS).await;
         let reaction = (child.at - started).as_secs_f64();
         field.quiet().await;
         let writes = done(&field.writes_since(mark));
@@ -68,18 +66,12 @@ pub(crate) fn tell(restarted: &[(Side, Restarted)], report: &mut Report) {
     let Some((_, first)) = restarted.first() else {
         return;
     };
-    let of = |figure: fn(&Restarted) -> f64| -> Vec<(Side, f64)> {
-        restarted
-            .iter()
-            .map(|(side, restarted)| (*side, figure(restarted)))
-            .collect()
-    };
     let what = format!("start → first reaction, {} apps", first.apps);
     report.row_with(
         "restart",
         what,
         "s",
-        &of(|r| r.reaction),
+        &each(restarted, |r| r.reaction),
         Bar::PeerPlus(0.2),
     );
     let what = "writes where nothing is to do";
@@ -87,7 +79,7 @@ pub(crate) fn tell(restarted: &[(Side, Restarted)], report: &mut Report) {
         "restart",
         what,
         "",
-        &of(|r| r.idle_writes),
+        &each(restarted, |r| r.idle_writes),
         Bar::AtMost(0.0),
     );
 }

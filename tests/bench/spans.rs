@@ -9,7 +9,7 @@ use serde_json::Value;
 use signalbox_cli::connect::BusArgs;
 use signalbox_cli::ledger::{self, Entry, Query};
 
-use crate::field::{Field, name};
+use crate::field::{Field, app_of};
 
 /// The spans of a change, in their order.
 pub(crate) const SPANS: [&str; 8] = [
@@ -70,7 +70,7 @@ pub(crate) async fn of(field: &Field, mark: usize, since: Timestamp) -> Vec<Vec<
 fn request(moments: &mut BTreeMap<String, Moments>, entry: &Value) {
     let about = &entry["objectRef"];
     let object = about["name"].as_str().unwrap_or_default();
-    let app = object.get(..name(0).len()).unwrap_or(object).to_owned();
+    let app = app_of(object).to_owned();
     if !matches!(entry["verb"].as_str(), Some("patch" | "update")) {
         return;
     }

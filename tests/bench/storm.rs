@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
-use crate::contender::Side;
+use crate::contender::{Side, each, operators};
 use crate::field::{Field, done, name};
 use crate::fleet::{IN_FLIGHT, Took, create};
 use crate::needed::Known;
@@ -39,36 +39,29 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
             Err(reason) => report.missing("storm", side, reason),
         }
     }
-    let of = |figure: &dyn Fn(&Passed) -> f64| -> Vec<(Side, f64)> {
-        passed
-            .iter()
-            .map(|(side, passed)| (*side, figure(passed)))
-            .collect()
-    };
-    let operators = |figure: &dyn Fn(&Passed) -> f64| -> Vec<(Side, f64)> {
-        of(figure)
-            .into_iter()
-            .filter(|(side, _)| !side.raw)
-            .collect()
-    };
     let updates = (bench.options.apps * bench.options.updates) as f64;
     report.row_rising(
         "storm",
         "accepted updates per second",
         "1/s",
-        &of(&|p| updates / p.updating),
+        &each(&passed, |p| updates / p.updating),
     );
-    report.row("storm", "time of the updates", "s", &of(&|p| p.updating));
-    let quiet = operators(&|p| p.took.seconds - p.updating);
+    report.row(
+        "storm",
+        "time of the updates",
+        "s",
+        &each(&passed, |p| p.updating),
+    );
+    let quiet = operators(&passed, |p| p.took.seconds - p.updating);
     report.row("storm", "from the last update to convergence", "s", &quiet);
     report.row_with(
         "storm",
         "total time",
         "s",
-        &of(&|p| p.took.seconds),
+        &each(&passed, |p| p.took.seconds),
         Bar::TimesRaw(1.3),
     );
-    let writes = operators(&|p| p.writes);
+    let writes = operators(&passed, |p| p.writes);
     // So many for so many apps; a small run has fewer.
     let allowed = 6.0 * bench.options.apps as f64;
     report.row_with(
@@ -82,21 +75,21 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         "storm",
         "CPU of all processes",
         "s",
-        &of(&|p| all(&p.took.cpu)),
+        &each(&passed, |p| all(&p.took.cpu)),
     );
     report.row(
         "storm",
         "CPU of kube-apiserver",
         "s",
-        &of(&|p| p.took.cpu(&["kube-apiserver"])),
+        &each(&passed, |p| p.took.cpu(&["kube-apiserver"])),
     );
-    let cpu = operators(&|p| p.took.cpu(&p.processes));
+    let cpu = operators(&passed, |p| p.took.cpu(&p.processes));
     report.row("storm", "CPU of the operator", "s", &cpu);
     report.row(
         "storm",
         "largest process, peak",
         "MiB",
-        &operators(&|p| p.peak),
+        &operators(&passed, |p| p.peak),
     );
     for (side, p) in passed.iter().filter(|(_, p)| p.processes.len() > 1) {
         for part in &p.processes {
