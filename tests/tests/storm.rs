@@ -119,10 +119,11 @@ async fn over_one_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_two_watchers_active() {
+    // Each of them may look at what the other sent: twice at most what one writes.
     run(
         500,
         10_000,
-        3_000,
+        6_000,
         &[&["--force-active"], &["--force-active"]],
     )
     .await;

@@ -21,10 +21,19 @@ const PAGE: u32 = 500;
 
 type Names = HashMap<(String, String), (Box<str>, u64)>;
 
-/// What a relist found: uid and version by namespace and name.
+/// What a relist found.
+#[derive(Clone)]
+struct Listed {
+    /// Uid and version by namespace and name.
+    names: Names,
+    /// The version that all of it was listed at.
+    version: u64,
+}
+
+/// What a relist found, to compare the cache with.
 pub(crate) struct Inventory {
     pub(crate) source: Source,
-    listed: Names,
+    listed: Listed,
     pub(crate) second_look: bool,
     answer: oneshot::Sender<usize>,
 }
@@ -32,21 +41,15 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// How many objects the cache lacks, has in an older version, or still has.
     pub(crate) fn differences(&self, cached: &Names) -> usize {
-        let behind = self.listed.iter().filter(|(name, (uid, version))| {
+        let behind = self.listed.names.iter().filter(|(name, (uid, version))| {
             cached
                 .get(*name)
                 .is_none_or(|(known, seen)| known != uid || seen < version)
         });
-        let newest = self
-            .listed
-            .values()
-            .map(|(_, version)| *version)
-            .max()
-            .unwrap_or(0);
-        // What is newer than the whole list may have come since.
-        let left = cached
-            .iter()
-            .filter(|(name, (_, seen))| !self.listed.contains_key(*name) && *seen <= newest);
+        // What is newer than the list may have come since.
+        let left = cached.iter().filter(|(name, (_, seen))| {
+            !self.listed.names.contains_key(*name) && *seen <= self.listed.version
+        });
         behind.count() + left.count()
     }
 
@@ -89,7 +92,7 @@ pub(crate) async fn compare(client: Client, tell: mpsc::Sender<Inventory>) {
 async fn ask(
     tell: &mpsc::Sender<Inventory>,
     source: Source,
-    listed: Names,
+    listed: Listed,
     second_look: bool,
 ) -> Option<usize> {
     let (answer, told) = oneshot::channel();
@@ -104,15 +107,19 @@ async fn ask(
     told.await.ok()
 }
 
-async fn list(client: &Client, source: Source) -> Result<Names, Error> {
+async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
     let api: Api<Raw> = Api::all_with(client.clone(), &source.resource());
     let mut names = Names::new();
+    let mut version = None;
     let mut params = ListParams::default().limit(PAGE);
     if let Some(label) = source.label() {
         params = params.labels(label);
     }
     loop {
         let page = api.list_metadata(&params).await?;
+        // Later pages may be newer, when the server no longer has the first one's version.
+        let at = number(&page.metadata.resource_version.unwrap_or_default());
+        let version = *version.get_or_insert(at);
         for object in page.items {
             let metadata = object.metadata;
             let (Some(namespace), Some(name)) = (metadata.namespace, metadata.name) else {
@@ -124,7 +131,7 @@ async fn list(client: &Client, source: Source) -> Result<Names, Error> {
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(names),
+            None => return Ok(Listed { names, version }),
         }
     }
 }
@@ -144,18 +151,18 @@ mod tests {
         let (answer, _told) = oneshot::channel();
         let inventory = Inventory {
             source: Source::Leases,
-            listed: names(&[("a", 5), ("b", 7)]),
+            listed: Listed {
+                names: names(&[("a", 5), ("b", 7)]),
+                version: 9,
+            },
             second_look: false,
             answer,
         };
-        assert_eq!(
-            inventory.differences(&names(&[("a", 5), ("b", 9), ("new", 10)])),
-            0
-        );
-        assert_eq!(
-            inventory.differences(&names(&[("a", 4), ("b", 7), ("left", 3)])),
-            2
-        );
-        assert_eq!(inventory.differences(&names(&[("a", 5)])), 1);
+        let differences = |cached: &[(&str, u64)]| inventory.differences(&names(cached));
+        assert_eq!(differences(&[("a", 5), ("b", 9), ("new", 10)]), 0);
+        assert_eq!(differences(&[("a", 4), ("b", 7), ("left", 3)]), 2);
+        assert_eq!(differences(&[("a", 5)]), 1);
+        let newest = [("a", 5), ("b", 7), ("left", 8)];
+        assert_eq!(differences(&newest), 1, "newer than all that is left");
     }
 }

@@ -37,7 +37,8 @@ pub struct Args {
     /// Namespace of the Lease.
     #[arg(long, env = "SIGNALBOX_NAMESPACE", default_value = OPERATOR_NAMESPACE)]
     pub namespace: String,
-    /// Lead without the Lease: two such watchers are both active, which is harmless (and tested).
+    /// Lead without the Lease, with half of the places: two such watchers are both active, which is harmless (and
+    /// tested).
     #[arg(long, env = "SIGNALBOX_FORCE_ACTIVE")]
     pub force_active: bool,
 }
@@ -150,6 +151,7 @@ pub async fn run_with(
         bus_check: health.check("bus"),
         drains,
         active,
+        forced: args.force_active,
         again,
     };
     let ears = Ears {

@@ -4,7 +4,7 @@ use serde_json::json;
 use signalbox_simulation::options::{Act, Options};
 use signalbox_simulation::trace;
 use signalbox_simulation::trigger::Ask;
-use signalbox_simulation::user::Wish;
+use signalbox_simulation::user::{Meddling, Wish};
 
 fn user(wish: Wish) -> Act {
     Act::User("web".to_owned(), wish)
@@ -73,6 +73,34 @@ fn a_late_status_turns_no_service_to_a_revision_without_pods() {
         story.sort_by_key(|(at, _)| *at);
         ends_well(story);
     }
+}
+
+/// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.
+#[test]
+fn a_conflict_that_is_gone_is_forgotten() {
+    let delete = || user(Wish::Meddle(Meddling::Delete("Service")));
+    for silence in 2100..2200 {
+        ends_well(vec![
+            (400, Act::Silence("Service", silence)),
+            (500, user(Wish::Create(json!({})))),
+            (15_000, delete()),
+        ]);
+    }
+}
+
+/// The same without any watch that tells of it: the list that follows has it no more.
+#[test]
+fn a_conflict_that_no_watch_has_shown_is_forgotten() {
+    ends_well(vec![
+        (400, Act::Silence("Service", 20_000)),
+        (500, user(Wish::Create(json!({})))),
+        (
+            1000,
+            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
+        ),
+        (8000, user(Wish::Meddle(Meddling::Delete("Service")))),
+        (9000, Act::Compact),
+    ]);
 }
 
 /// Two triggers of the very same time, each sent twice: each is applied once.

@@ -40,7 +40,9 @@ impl Brain {
             by = outcome.by, unseen = unseen.len(), "outcome"
         );
         let ended = self.queue.outcome(outcome, &unseen, not_before, now);
-        self.remember_conflict(outcome);
+        let live = outcome.live.as_ref();
+        let seen = live.and_then(|live| self.cache.version_of(&live.uid));
+        self.conflicts.note(outcome, seen);
         if let OutcomeResult::Waiting {
             until: Some(until), ..
         } = &outcome.result
@@ -57,20 +59,6 @@ impl Brain {
         }
         if self.cache.object(key).is_none() && self.queue.forget_if_idle(key) {
             self.gone.remove(key);
-        }
-    }
-
-    fn remember_conflict(&mut self, outcome: &Outcome) {
-        if let Some(live) = &outcome.live {
-            self.conflicts.insert(outcome.key.clone(), live.clone());
-            return;
-        }
-        let known = self
-            .conflicts
-            .get(&outcome.key)
-            .map(|live| live.uid.as_str());
-        if known.is_some_and(|uid| outcome.written.iter().any(|written| written.uid == uid)) {
-            self.conflicts.remove(&outcome.key);
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod arrivals;
+mod conflicts;
 mod desk;
 mod look;
 mod send;
@@ -23,7 +24,6 @@ use signalbox_common::clock;
 use signalbox_common::health::Check;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
-use signalbox_common::wire::LiveObject;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ use crate::outcomes::Arrived;
 use crate::queue::{At, Counts, Queue};
 use crate::sources::Sources;
 use crate::watch::{Source, Told};
+use conflicts::Conflicts;
 use desk::Desk;
 use look::Look;
 
@@ -78,6 +79,8 @@ pub(crate) struct Means {
     pub(crate) drains: watch::Sender<bool>,
     /// Tells whether triggers may be taken.
     pub(crate) active: watch::Sender<bool>,
+    /// It leads without the Lease: another may do so too.
+    pub(crate) forced: bool,
     /// Makes a watch list anew.
     pub(crate) again: HashMap<Source, Arc<Notify>>,
 }
@@ -101,7 +104,7 @@ pub(crate) struct Brain {
     /// Uids of objects that are gone and not yet reported.
     gone: BTreeMap<ObjectKey, String>,
     /// The live object behind the last conflict of an object.
-    conflicts: HashMap<ObjectKey, LiveObject>,
+    conflicts: Conflicts,
     desk: Desk,
     states: BTreeMap<Stream, StreamState>,
     /// The highest sequence that EVENTS has given, as far as this watcher knows.
@@ -117,14 +120,14 @@ pub(crate) struct Brain {
 impl Brain {
     pub(crate) fn new(means: Means) -> Self {
         Self {
+            queue: Queue::new(means.forced),
             means,
-            queue: Queue::default(),
             cache: Cache::default(),
             sources: Sources::new(),
             epoch: Instant::now(),
             phase: Phase::Standby,
             gone: BTreeMap::new(),
-            conflicts: HashMap::new(),
+            conflicts: Conflicts::default(),
             desk: Desk::default(),
             states: BTreeMap::new(),
             stored: 0,

@@ -29,7 +29,7 @@ impl Brain {
     fn send(&mut self, key: ObjectKey, id: ReconcileId, cause: Cause) {
         if matches!(cause, Cause::Timer) {
             // It is tried anew: what stood in the way may be gone, and nobody would tell.
-            self.conflicts.remove(&key);
+            self.conflicts.forget(&key);
         }
         let view = View {
             cache: &self.cache,
@@ -46,7 +46,7 @@ impl Brain {
             id,
             cause,
             gone,
-            conflict: self.conflicts.get(&key),
+            conflict: self.conflicts.of(&key),
         };
         let body = observe::event(view, &wanted);
         let message = body.and_then(|body| {

@@ -53,6 +53,11 @@ impl Brain {
                 for key in self.cache.children_missing(kind, &names) {
                     self.remove(source, &key.namespace, &key.name);
                 }
+                for (owner, name) in self.conflicts.listed(kind.as_str(), &names) {
+                    let kind = kind.as_str().to_owned();
+                    let cause = Cause::Child { kind, name };
+                    self.changed(&owner, Change::news(cause, Priority::Drift));
+                }
             }
             Source::Leases => {
                 for (namespace, name) in self.cache.leases.missing(&names) {
@@ -101,7 +106,7 @@ impl Brain {
         let before = self.cache.put_object(&key, after);
         self.gone.remove(&key);
         if before.as_ref().is_some_and(|before| before.uid != uid) {
-            self.conflicts.remove(&key);
+            self.conflicts.forget(&key);
         }
         self.observed(&uid, Some(version));
         if self.phase != Phase::Active {
@@ -130,7 +135,7 @@ impl Brain {
             return;
         };
         self.observed(&before.uid, None);
-        self.conflicts.remove(key);
+        self.conflicts.forget(key);
         if self.phase != Phase::Active {
             return;
         }
@@ -181,14 +186,7 @@ impl Brain {
         owners.dedup();
         let change = change(before.as_ref());
         for owner in owners {
-            // The cache knows better than what was remembered.
-            if self
-                .conflicts
-                .get(&owner)
-                .is_some_and(|known| known.uid == *uid)
-            {
-                self.conflicts.remove(&owner);
-            }
+            self.conflicts.cached(&owner, &uid);
             if let Some(change) = change.clone() {
                 self.changed(&owner, change);
             }
@@ -202,6 +200,7 @@ impl Brain {
         self.observed(&before.uid, None);
         let change = news::of_child(key.kind.as_str(), &key.name, Some(&before), None);
         for owner in self.cache.owners_of(&before) {
+            self.conflicts.cached(&owner, &before.uid);
             if let Some(change) = change.clone() {
                 self.changed(&owner, change);
             }

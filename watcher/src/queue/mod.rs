@@ -105,9 +105,20 @@ pub struct Queue {
     full_until: At,
     /// Another watcher is active until this time, as far as is known.
     shared_until: At,
+    /// Nothing keeps another watcher from being active at any time.
+    shares: bool,
 }
 
 impl Queue {
+    /// An empty queue; `shares`: nothing keeps another watcher from being active beside this one.
+    #[must_use]
+    pub fn new(shares: bool) -> Self {
+        Self {
+            shares,
+            ..Self::default()
+        }
+    }
+
     /// An object is dirty.
     pub fn changed(&mut self, key: &ObjectKey, change: Change, now: At) {
         let entry = self.entries.entry(key.clone()).or_default();
@@ -214,10 +225,10 @@ impl Queue {
 
     /// Forgets everything: another watcher leads, or this one starts to.
     pub fn clear(&mut self) {
-        let (coalesced, lost) = (self.coalesced, self.lost);
         *self = Self {
-            coalesced,
-            lost,
+            coalesced: self.coalesced,
+            lost: self.lost,
+            shares: self.shares,
             ..Self::default()
         };
     }
@@ -269,9 +280,9 @@ impl Queue {
         self.entries.get(key).map_or(0, |entry| entry.interrupted)
     }
 
-    /// Places: all, or half of them while another watcher is active too.
+    /// Places: all, or half of them while another watcher is, or may be, active too.
     fn window(&self, now: At) -> usize {
-        if now < self.shared_until {
+        if self.shares || now < self.shared_until {
             WINDOW / 2
         } else {
             WINDOW

@@ -59,6 +59,23 @@ fn with_another_watcher_half_the_places_are_used() {
 }
 
 #[test]
+fn who_leads_without_a_lease_leaves_half_the_places_from_the_start() {
+    let mut bench = Bench::default();
+    bench.queue = Queue::new(true);
+    for name in 0..60 {
+        let resync = Change::news(Cause::Resync, Priority::Resync);
+        bench.queue.changed(&key("a", name), resync, ms(0));
+    }
+    assert_eq!(bench.sent(ms(1)).len(), WINDOW / 2 - URGENT);
+    bench.queue.clear();
+    for name in 0..60 {
+        let resync = Change::news(Cause::Resync, Priority::Resync);
+        bench.queue.changed(&key("b", name), resync, ms(2));
+    }
+    assert_eq!(bench.sent(ms(3)).len(), WINDOW / 2 - URGENT);
+}
+
+#[test]
 fn priorities_are_served_in_order() {
     let mut bench = Bench::default();
     let resync = Change::news(Cause::Resync, Priority::Resync);
