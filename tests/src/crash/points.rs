@@ -64,13 +64,8 @@ impl Point {
 
     /// Whether the answer says that trying again is in vain until something changes.
     pub(super) fn is_for_good(&self) -> bool {
-        matches!(
-            &self.fault,
-            Fault::Refuse {
-                code: 403 | 422,
-                ..
-            }
-        ) || matches!(&self.fault, Fault::Raise(state) if state == "42501")
+        // Refused SQL alone: an effect that nobody asked for twice.
+        matches!(&self.fault, Fault::Raise(state) if state == "42501")
     }
 
     /// Whether what a line of the end tells of has to be alike.
