@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_millis(1_500);
 /// A run that has not ended alike by then never will: above every backoff that one death may cause.
 const LIMIT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(30);
-/// What a server refused for good is tried again rarely, or on a change: a person makes one after this long.
+/// Refused SQL is tried again on a change only: a person makes one after this long.
 const PERSON: Duration = Duration::from_secs(4);
 
 /// A fault-free run.
