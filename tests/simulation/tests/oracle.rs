@@ -171,6 +171,13 @@ fn service(hash: &str) -> Value {
     })
 }
 
+fn turned_to(hash: &str) -> Value {
+    json!({ "spec": { "selector": {
+        "serves.signalbox.dev/old": null, "serves.signalbox.dev/new": null,
+        format!("serves.signalbox.dev/{hash}"): "true",
+    } } })
+}
+
 #[test]
 fn a_commit_without_start_and_claim_or_out_of_order() {
     let world = World::new();
@@ -220,13 +227,34 @@ fn contract_before_its_release_or_under_an_older_revision() {
     );
     world.oracle.commits(EXECUTOR, &job(&uid, file), &[]);
     world.tells("while old serves");
-    let selector = |hash: &str| {
-        json!({ "spec": { "selector": {
-            "serves.signalbox.dev/old": null, "serves.signalbox.dev/new": null,
-            format!("serves.signalbox.dev/{hash}"): "true",
-        } } })
-    };
-    world.write("user", Verb::Merge, "Service", "web", &selector("new"));
-    world.write(EXECUTOR, Verb::Merge, "Service", "web", &selector("old"));
+    world.write("user", Verb::Merge, "Service", "web", &turned_to("new"));
+    world.write(EXECUTOR, Verb::Merge, "Service", "web", &turned_to("old"));
     world.tells("whose columns were dropped");
+}
+
+/// Seed 40996: an app went at the very moment of its promotion, and its new pods before its Service.
+#[test]
+fn traffic_goes_to_a_revision_without_a_pod() {
+    for (app_is_there, pods, told) in [(true, 0, true), (true, 1, false), (false, 0, false)] {
+        let world = World::new();
+        if app_is_there {
+            world.write("user", Verb::Post, "PortfolioApp", "web", &app());
+        }
+        for (hash, pods) in [("old", 1), ("new", pods)] {
+            let name = format!("web-{hash}");
+            world.write("user", Verb::Post, "Deployment", &name, &revision(hash));
+            let place = Place::of("Deployment", NAMESPACE, &name).unwrap();
+            let status = json!({ "status": { "availableReplicas": pods } });
+            let now = Timestamp::UNIX_EPOCH;
+            let (verb, sub) = (Verb::Merge, Sub::Status);
+            let written = world.server.write("user", verb, &place, sub, &status, now);
+            written.unwrap();
+        }
+        world.write("user", Verb::Post, "Service", "web", &service("old"));
+        world.write(EXECUTOR, Verb::Merge, "Service", "web", &turned_to("new"));
+        let broken = world.net.all_broken();
+        let lost = "goes from old to new, which has no pod";
+        let is_told = broken.iter().any(|line| line.contains(lost));
+        assert_eq!(is_told, told, "{app_is_there} {pods}: {broken:?}");
+    }
 }

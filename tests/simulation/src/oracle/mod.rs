@@ -202,11 +202,12 @@ impl Oracle {
             ..Place::of("PortfolioApp", &change.place.namespace, "")
                 .unwrap_or_else(|| change.place.clone())
         };
-        let wanted = store
-            .get(&app)
-            .and_then(|app| number(&app, "/spec/replicas"));
+        // An app that is gone has no traffic: whoever collects its children may come between.
+        let Some(app) = store.get(&app) else {
+            return;
+        };
         // Without a pod of the old one there is nothing to lose, and without wanted ones nothing to gain.
-        if wanted != Some(0) && serves(old) && !serves(new) {
+        if number(&app, "/spec/replicas") != Some(0) && serves(old) && !serves(new) {
             drop(store);
             self.net.broken(format!(
                 "{} goes from {before} to {now}, which has no pod",
