@@ -15,7 +15,7 @@ const TOLD_EVERY: u64 = 5000;
 /// Runs seeds of the simulation.
 #[derive(Parser)]
 struct Args {
-    /// One seed, with its options and its whole trace.
+    /// One seed, with its options, its whole trace and what was asked for in the end.
     #[arg(long)]
     seed: Option<u64>,
     /// The first of many seeds.
@@ -41,6 +41,11 @@ fn one(seed: u64) -> ExitCode {
     let options = Options::of(seed);
     let report = trace(&options);
     println!("{options:#?}\n{}", report.trace);
+    for (place, object) in &report.state {
+        if place.resource.custom {
+            println!("{place} in the end: {object:#}");
+        }
+    }
     println!(
         "settled in {:?}; broken: {:#?}",
         report.settled_in, report.broken

@@ -103,6 +103,37 @@ fn a_conflict_that_no_watch_has_shown_is_forgotten() {
     ]);
 }
 
+/// Seed 50439: contract ran for a newer revision, and the older one is refused, also when the migration that knew of it
+/// was deleted and made anew.
+#[test]
+fn a_refusal_outlives_the_migration_that_it_rests_on() {
+    let files = |names: &[&str]| {
+        user(Wish::Migrate(
+            names.iter().map(ToString::to_string).collect(),
+        ))
+    };
+    let both = ["V1__a.sql", "V2__contract.sql"];
+    let image = |number: u32| {
+        user(Wish::Change(
+            json!({ "image": format!("example.com/web:{number}") }),
+        ))
+    };
+    let create = json!({
+        "image": "example.com/web:1",
+        "migrations": { "name": "web-schema" },
+        "rollout": { "drainSeconds": 0 },
+    });
+    ends_well(vec![
+        (300, files(&["V1__a.sql"])),
+        (500, user(Wish::Create(create))),
+        (10_000, image(2)),
+        (10_010, files(&both)),
+        (30_000, image(1)),
+        (40_000, user(Wish::DropMigration)),
+        (50_000, files(&both)),
+    ]);
+}
+
 /// Two triggers of the very same time, each sent twice: each is applied once.
 #[test]
 fn triggers_of_one_time_are_applied_once_each() {

@@ -36,10 +36,15 @@ impl Oracle {
             if place.resource.kind == "PortfolioApp" {
                 let of = (place.namespace.as_str(), place.name.as_str());
                 let own = children.get(&of).map(Vec::as_slice).unwrap_or_default();
-                let schema = text(object, "/spec/migrations/name");
-                let schema = Place::of("DatabaseMigration", &place.namespace, schema)
+                let name = text(object, "/spec/migrations/name");
+                let schema = Place::of("DatabaseMigration", &place.namespace, name)
                     .and_then(|place| store.get(&place));
-                let what = app(object, own, schema.as_deref());
+                let applied = database.applied(&place.namespace, name);
+                let waits = schema
+                    .as_deref()
+                    .is_some_and(|schema| awaits_a_person(schema))
+                    || is_left_behind(object, &applied);
+                let what = app(object, own, waits);
                 missing.extend(what.map(|what| format!("{place}: {what}")));
             }
             if place.resource.kind == "DatabaseMigration" {
@@ -58,8 +63,8 @@ impl Oracle {
     }
 }
 
-/// What an app lacks, if anything.
-fn app(app: &Value, children: &[(&Place, &Arc<Kept>)], schema: Option<&Kept>) -> Option<String> {
+/// What an app lacks, if anything; `waits`: its schema makes it wait for a person.
+fn app(app: &Value, children: &[(&Place, &Arc<Kept>)], waits: bool) -> Option<String> {
     if terminating(app) {
         return Some("is still being deleted".to_owned());
     }
@@ -71,9 +76,7 @@ fn app(app: &Value, children: &[(&Place, &Arc<Kept>)], schema: Option<&Kept>) ->
         return Some(format!("generation {generation:?}, observed {told:?}"));
     }
     let (image, phase) = (text(app, "/spec/image"), text(app, "/status/phase"));
-    if let Some(schema) = schema
-        && (awaits_a_person(schema) || is_left_behind(app, schema))
-    {
+    if waits {
         return None;
     }
     if image.contains(BAD) {
@@ -144,16 +147,13 @@ fn awaits_a_person(migration: &Value) -> bool {
     text(migration, "/status/phase") == "Ambiguous"
 }
 
-/// Whether an app is refused a revision, because contract files ran that were made for a newer one.
-fn is_left_behind(app: &Value, migration: &Value) -> bool {
-    let applied = migration
-        .pointer("/status/applied")
-        .and_then(Value::as_array);
-    let mut applied = applied.into_iter().flatten();
+/// Whether an app is refused a revision, because contract files ran that were made for a newer one. The database
+/// knows; a migration that was made anew in the meantime does not.
+fn is_left_behind(app: &Value, applied: &[String]) -> bool {
     text(app, "/status/phase") == "RolledBack"
         && text(app, "/status/rollout/message")
             .contains("the older revision could not live with it")
-        && applied.any(|file| is_contract(text(file, "/name")))
+        && applied.iter().any(|file| is_contract(file))
 }
 
 /// What a migration lacks, if anything.
