@@ -97,6 +97,13 @@ impl Entry {
             .is_some_and(|named| version.number <= *named)
     }
 
+    /// An Event goes out without the versions that were waited for: when they come, they are news.
+    pub(super) fn give_up_waiting(&mut self) {
+        for uid in std::mem::take(&mut self.awaited).into_keys() {
+            self.named.remove(&uid);
+        }
+    }
+
     /// Keeps a change of which only the Outcome will tell whether it is news.
     pub(super) fn suspect(&mut self, uid: String, mut change: Change) {
         if let Some(before) = self.suspects.remove(&uid) {

@@ -68,7 +68,7 @@ impl Queue {
             entry.pace.sent(now, changing);
         }
         entry.not_before = Duration::ZERO;
-        entry.awaited.clear();
+        entry.give_up_waiting();
         self.fly(
             key,
             Flight {

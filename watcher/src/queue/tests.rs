@@ -34,6 +34,36 @@ fn own_writes_are_no_news_whether_seen_before_or_after_the_outcome() {
     );
 }
 
+/// Seed 56774: the wait for an own write ended before the cache saw it, and the flight that went out without it was the last.
+#[test]
+fn an_own_write_that_the_last_flight_went_without_is_news() {
+    for seen_in_flight in [true, false] {
+        let (mut bench, app) = (Bench::default(), key("a", 1));
+        bench.queue.changed(&app, spec(1), ms(0));
+        let (id, _) = bench.one(ms(0));
+        let mut done = outcome(&app, id, OutcomeResult::Done);
+        done.written = vec![written("d", 7)];
+        let unseen = [Version {
+            uid: "d".into(),
+            number: 7,
+        }];
+        bench.queue.outcome(&done, &unseen, None, ms(10));
+        let (id, _) = bench.one(ms(3_000));
+        let seen = |bench: &mut Bench, at| {
+            bench.queue.observed("d", Some(7), at);
+            bench.queue.changed(&app, child("d", 7), at);
+        };
+        if seen_in_flight {
+            seen(&mut bench, ms(3_010));
+        }
+        bench.end(&app, id, OutcomeResult::Settled, ms(3_020));
+        if !seen_in_flight {
+            seen(&mut bench, ms(3_030));
+        }
+        assert_eq!(bench.one(ms(10_000)).1.label(), "child", "{seen_in_flight}");
+    }
+}
+
 #[test]
 fn a_write_that_was_retried_and_a_later_version_in_flight_are_news() {
     for retried in [false, true] {
