@@ -235,6 +235,35 @@ fn no_pod_starts_before_the_schema_and_contract_comes_last() {
     assert_eq!(cluster.serving(), 2);
 }
 
+/// Seed 61731: a `ConfigMap` was deleted while the old revision drained, and the plan that went on to contract made it
+/// twice, which no executor takes.
+#[test]
+fn what_is_deleted_at_any_step_of_a_rollout_comes_back() {
+    for (kind, step) in ["ConfigMap", "PodDisruptionBudget"]
+        .into_iter()
+        .flat_map(|kind| (0..30).map(move |step| (kind, step)))
+    {
+        let mut cluster = migrated();
+        cluster.change(
+            &json!({"disruptionBudget": {"maxUnavailable": "1"}, "rollout": {"drainSeconds": 1}}),
+        );
+        cluster.drive(None);
+        cluster.change(&json!({"image": "example/orders:2"}));
+        for _ in 0..step {
+            cluster.flight(usize::MAX);
+            cluster.settle();
+            cluster.pass(300);
+        }
+        cluster.rob(kind);
+        cluster.drive(None);
+        assert_eq!(condition(&cluster, "Ready"), "True", "{kind} at {step}");
+        assert!(
+            cluster.children.keys().any(|(of, _)| of == kind),
+            "{kind} at {step}"
+        );
+    }
+}
+
 #[test]
 fn an_older_revision_is_refused_once_contract_left_it_behind() {
     let mut cluster = migrated();
@@ -275,13 +304,16 @@ proptest! {
     /// Whatever is changed in between: it settles, serves what was last asked for if that can run, and
     /// never has fewer pods than before and after.
     #[test]
-    fn any_changes_settle(changes in prop::collection::vec((change(), 0..6_usize), 1..8)) {
+    fn any_changes_settle(changes in prop::collection::vec((change(), 0..6_usize, any::<bool>()), 1..8)) {
         let mut spec = minimal();
         spec["replicas"] = json!(3);
         let mut cluster = Cluster::new(spec);
         cluster.drive(None);
-        for (change, flights) in changes {
+        for (change, flights, robbed) in changes {
             cluster.change(&change);
+            if robbed {
+                cluster.rob("ConfigMap");
+            }
             for _ in 0..flights {
                 cluster.flight(usize::MAX);
                 cluster.settle();

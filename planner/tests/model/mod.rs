@@ -12,7 +12,7 @@
     reason = "the model is part of the tests"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ impl Cluster {
         }
     }
 
-    /// Plans twice and compares: the same input gives the same bytes.
+    /// Plans twice and compares: the same input gives the same bytes. No two actions have one key.
     pub fn plan(&mut self) -> Plan {
         let cause = Cause::Spec {
             generation: self.generation,
@@ -142,7 +142,12 @@ impl Cluster {
         let seen = self.observe(cause);
         let plan_of = |seen: &Observation| serde_json::to_string(&plan(seen)).unwrap();
         assert_eq!(plan_of(&seen), plan_of(&seen));
-        plan(&seen)
+        let plan = plan(&seen);
+        if let Verdict::Act { actions } = &plan.verdict {
+            let keys: BTreeSet<&str> = actions.iter().map(|planned| &*planned.key).collect();
+            assert_eq!(keys.len(), actions.len(), "a key twice: {actions:#?}");
+        }
+        plan
     }
 
     /// One flight, of which at most `most` actions are done. False: nothing was to be done.
@@ -385,6 +390,18 @@ impl Cluster {
             );
         }
         panic!("does not settle: {}", self.status);
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, millis: i64) {
+        let later = self.now.checked_add(SignedDuration::from_millis(millis));
+        self.now = later.unwrap();
+    }
+
+    /// Somebody deletes all children of a kind.
+    pub fn rob(&mut self, kind: &str) {
+        self.children.retain(|(of, _), _| of != kind);
+        self.version += 1;
     }
 
     /// The same after a loss that no plan caused.

@@ -181,8 +181,10 @@ impl<'a> Chart<'_, 'a> {
         };
     }
 
-    /// Wants a revision as configured; `replicas` are those of a new Deployment.
+    /// Wants a revision as configured, whatever was wanted of it before: a rollout may go through two of its states in
+    /// one plan. `replicas` are those of a new Deployment.
     fn build(&mut self, revision: &str, base: &str, replicas: i32) {
+        self.course.build.retain(|build| build.revision != revision);
         let (revision, base) = (revision.to_owned(), base.to_owned());
         self.course.build.push(Build {
             revision,
