@@ -19,6 +19,10 @@ use futures::StreamExt as _;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually, fleet};
 
 const PATIENCE: Duration = Duration::from_mins(3);
+/// A change is held for a minute at most: a storm that takes longer, on a slow machine, writes each object once more.
+const HELD: Duration = Duration::from_mins(1);
+/// Writes of the operator in a storm that takes no longer than that.
+const MOST_WRITES: u32 = 3_000;
 
 /// 10,000 updates round the apps, as fast as the API server takes them.
 async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
@@ -35,7 +39,7 @@ async fn storm(objects: &Objects, apps: usize, updates: usize) -> Duration {
 /// One storm at a time: two on the same cores would measure each other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str]]) {
+async fn run(apps: usize, updates: usize, watchers: &[&[&str]]) {
     let _alone = ALONE.lock().await;
     let world = World::start(&format!("storm-{apps}"), WorldOptions::BARE).await;
     let watchers: Vec<_> = watchers
@@ -82,7 +86,11 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
         let kind = (&*write.verb, &*write.resource, write.code);
         *kinds.entry(kind).or_insert(0) += 1;
     }
-    assert!(done <= most_writes, "{done} writes: {kinds:?}");
+    let minutes = took.max(HELD).div_duration_f64(HELD);
+    assert!(
+        f64::from(u32::try_from(done).unwrap()) <= f64::from(MOST_WRITES) * minutes,
+        "{done} writes in {minutes:.1} minutes: {kinds:?}"
+    );
 
     // What was recorded is planned again, with the same result.
     let (code, text) = world.signalbox(&["replay"]).await;
@@ -104,27 +112,20 @@ async fn run(apps: usize, updates: usize, most_writes: usize, watchers: &[&[&str
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_500_apps() {
-    run(500, 10_000, 3_000, &[&[]]).await;
+    run(500, 10_000, &[&[]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_20_apps() {
-    run(20, 10_000, 3_000, &[&[]]).await;
+    run(20, 10_000, &[&[]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_one_app() {
-    run(1, 10_000, 3_000, &[&[]]).await;
+    run(1, 10_000, &[&[]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_two_watchers_active() {
-    // Each of them may look at what the other sent: twice at most what one writes.
-    run(
-        500,
-        10_000,
-        6_000,
-        &[&["--force-active"], &["--force-active"]],
-    )
-    .await;
+    run(500, 10_000, &[&["--force-active"], &["--force-active"]]).await;
 }
