@@ -166,7 +166,7 @@ pub(crate) fn applied(target: &Target, object: &Value, sent: &str, retried: bool
     Applied::done(written(target, object, retried))
 }
 
-/// Done already, with the version found: later actions rest on it.
+/// Done already, with the version found, for the watcher.
 pub(crate) fn found(target: &Target, live: &Value) -> Applied {
     Applied {
         result: ActionResult::FoundDone,

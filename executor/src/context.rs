@@ -64,8 +64,12 @@ impl Versions {
         versions.get(&(kind.to_owned(), name.to_owned())).cloned()
     }
 
-    /// Keeps what an action wrote.
+    /// Keeps what an action wrote. Not the version of a write that was tried again or read back: it may hide a
+    /// change by somebody else, and what rests on the object has to look for itself.
     pub(crate) fn note(&self, written: &Written) {
+        if written.retried {
+            return;
+        }
         let mut versions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = (written.kind.clone(), written.name.clone());
         if written.deleted {
@@ -125,6 +129,18 @@ mod tests {
         versions.note(&written("7", false));
         assert_eq!(versions.get("Service", "web").as_deref(), Some("7"));
         versions.note(&written("8", true));
+        assert_eq!(versions.get("Service", "web"), None);
+    }
+
+    /// Seed 75243: the answer to a claim was lost and read back behind another plan's status, which this plan's own
+    /// status then took back to an older generation.
+    #[test]
+    fn nothing_rests_on_a_version_that_was_read_back() {
+        let versions = Versions::default();
+        versions.note(&Written {
+            retried: true,
+            ..written("9", false)
+        });
         assert_eq!(versions.get("Service", "web"), None);
     }
 }
