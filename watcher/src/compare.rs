@@ -110,7 +110,7 @@ async fn ask(
 async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
     let api: Api<Raw> = Api::all_with(client.clone(), &source.resource());
     let mut names = Names::new();
-    let mut version = None;
+    let mut first = None;
     let mut params = ListParams::default().limit(PAGE);
     if let Some(label) = source.label() {
         params = params.labels(label);
@@ -118,8 +118,8 @@ async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
     loop {
         let page = api.list_metadata(&params).await?;
         // Later pages may be newer, when the server no longer has the first one's version.
-        let at = number(&page.metadata.resource_version.unwrap_or_default());
-        let version = *version.get_or_insert(at);
+        let page_at = number(&page.metadata.resource_version.unwrap_or_default());
+        let listed_at = *first.get_or_insert(page_at);
         for object in page.items {
             let metadata = object.metadata;
             let (Some(namespace), Some(name)) = (metadata.namespace, metadata.name) else {
@@ -131,7 +131,12 @@ async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok(Listed { names, version }),
+            None => {
+                return Ok(Listed {
+                    names,
+                    version: listed_at,
+                });
+            }
         }
     }
 }

@@ -10,6 +10,20 @@ fn user(wish: Wish) -> Act {
     Act::User("web".to_owned(), wish)
 }
 
+/// The image of the app is to be this version.
+fn image(version: u32) -> Act {
+    user(Wish::Change(
+        json!({ "image": format!("example.com/web:{version}") }),
+    ))
+}
+
+/// The migration is to have these files.
+fn files(names: &[&str]) -> Act {
+    user(Wish::Migrate(
+        names.iter().map(ToString::to_string).collect(),
+    ))
+}
+
 fn ends_well(story: Vec<(u64, Act)>) {
     let mut options = Options::quiet(1);
     options.faults_end = story.last().map_or(0, |(at, _)| *at) + 1000;
@@ -50,10 +64,7 @@ fn a_service_stays_with_the_pods_that_serve() {
     ends_well(vec![
         (400, Act::Silence("Service", 3200)),
         (500, user(Wish::Create(json!({})))),
-        (
-            1000,
-            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
-        ),
+        (1000, image(2)),
     ]);
 }
 
@@ -64,10 +75,7 @@ fn a_late_status_turns_no_service_to_a_revision_without_pods() {
     for silence in (8000..18_000).step_by(500) {
         let mut story = vec![
             (500, user(Wish::Create(quick.clone()))),
-            (
-                8000,
-                user(Wish::Change(json!({ "image": "example.com/web:2" }))),
-            ),
+            (8000, image(2)),
             (silence + 1, Act::Silence("PortfolioApp", 12_000)),
         ];
         story.sort_by_key(|(at, _)| *at);
@@ -78,12 +86,11 @@ fn a_late_status_turns_no_service_to_a_revision_without_pods() {
 /// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.
 #[test]
 fn a_conflict_that_is_gone_is_forgotten() {
-    let delete = || user(Wish::Meddle(Meddling::Delete("Service")));
     for silence in 2100..2200 {
         ends_well(vec![
             (400, Act::Silence("Service", silence)),
             (500, user(Wish::Create(json!({})))),
-            (15_000, delete()),
+            (15_000, user(Wish::Meddle(Meddling::Delete("Service")))),
         ]);
     }
 }
@@ -94,10 +101,7 @@ fn a_conflict_that_no_watch_has_shown_is_forgotten() {
     ends_well(vec![
         (400, Act::Silence("Service", 20_000)),
         (500, user(Wish::Create(json!({})))),
-        (
-            1000,
-            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
-        ),
+        (1000, image(2)),
         (8000, user(Wish::Meddle(Meddling::Delete("Service")))),
         (9000, Act::Compact),
     ]);
@@ -107,17 +111,7 @@ fn a_conflict_that_no_watch_has_shown_is_forgotten() {
 /// was deleted and made anew.
 #[test]
 fn a_refusal_outlives_the_migration_that_it_rests_on() {
-    let files = |names: &[&str]| {
-        user(Wish::Migrate(
-            names.iter().map(ToString::to_string).collect(),
-        ))
-    };
     let both = ["V1__a.sql", "V2__contract.sql"];
-    let image = |number: u32| {
-        user(Wish::Change(
-            json!({ "image": format!("example.com/web:{number}") }),
-        ))
-    };
     let create = json!({
         "image": "example.com/web:1",
         "migrations": { "name": "web-schema" },
@@ -166,14 +160,10 @@ fn replicas_changed_while_an_old_revision_drains() {
         "migrations": { "name": "web-schema" },
         "rollout": { "drainSeconds": 10, "progressDeadlineSeconds": 60 },
     });
-    let files = vec!["V1__a.sql".to_owned()];
     ends_well(vec![
-        (300, user(Wish::Migrate(files))),
+        (300, files(&["V1__a.sql"])),
         (500, user(Wish::Create(create))),
-        (
-            10_000,
-            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
-        ),
+        (10_000, image(2)),
         (18_000, Act::BusAway(14_000)),
         (20_000, user(Wish::Change(json!({ "replicas": 5 })))),
         (33_000, Act::Join),
@@ -183,21 +173,14 @@ fn replicas_changed_while_an_old_revision_drains() {
 /// A file that was taken out while it was applied, and came back: what had been applied was never known again.
 #[test]
 fn a_file_taken_out_while_it_is_applied_comes_back() {
-    let files = |names: &[&str]| Wish::Migrate(names.iter().map(ToString::to_string).collect());
-    let (one, two) = (
-        || user(files(&["V1__a.sql"])),
-        || user(files(&["V1__a.sql", "V2__b.sql"])),
-    );
+    let (one, two) = (["V1__a.sql"], ["V1__a.sql", "V2__b.sql"]);
     let create = json!({ "migrations": { "name": "web-schema" } });
     ends_well(vec![
-        (300, one()),
+        (300, files(&one)),
         (500, user(Wish::Create(create))),
-        (10_000, two()),
-        (
-            10_050,
-            user(Wish::Change(json!({ "image": "example.com/web:2" }))),
-        ),
-        (10_600, one()),
-        (20_000, two()),
+        (10_000, files(&two)),
+        (10_050, image(2)),
+        (10_600, files(&one)),
+        (20_000, files(&two)),
     ]);
 }

@@ -46,9 +46,22 @@ impl World {
 
     /// Writes, and returns the object's uid.
     fn write(&self, who: &str, verb: Verb, kind: &str, name: &str, body: &Value) -> String {
+        self.write_sub(who, verb, kind, name, Sub::Whole, body)
+    }
+
+    /// The same for a part of it.
+    fn write_sub(
+        &self,
+        who: &str,
+        verb: Verb,
+        kind: &str,
+        name: &str,
+        sub: Sub,
+        body: &Value,
+    ) -> String {
         let place = Place::of(kind, NAMESPACE, name).unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let written = self.server.write(who, verb, &place, Sub::Whole, body, now);
+        let written = self.server.write(who, verb, &place, sub, body, now);
         text(&written.unwrap().1, "/metadata/uid").to_owned()
     }
 
@@ -243,12 +256,9 @@ fn traffic_goes_to_a_revision_without_a_pod() {
         for (hash, pods) in [("old", 1), ("new", pods)] {
             let name = format!("web-{hash}");
             world.write("user", Verb::Post, "Deployment", &name, &revision(hash));
-            let place = Place::of("Deployment", NAMESPACE, &name).unwrap();
             let status = json!({ "status": { "availableReplicas": pods } });
-            let now = Timestamp::UNIX_EPOCH;
             let (verb, sub) = (Verb::Merge, Sub::Status);
-            let written = world.server.write("user", verb, &place, sub, &status, now);
-            written.unwrap();
+            world.write_sub("user", verb, "Deployment", &name, sub, &status);
         }
         world.write("user", Verb::Post, "Service", "web", &service("old"));
         world.write(EXECUTOR, Verb::Merge, "Service", "web", &turned_to("new"));

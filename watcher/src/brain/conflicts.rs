@@ -92,16 +92,16 @@ mod tests {
     use serde_json::json;
     use signalbox_common::id::ReconcileId;
     use signalbox_common::kinds::Kind;
-    use signalbox_common::wire::outcome::Written;
     use signalbox_common::wire::trim::trim_as;
 
     use super::*;
+    use crate::queue::bench;
 
     fn key() -> ObjectKey {
         ObjectKey::new(Kind::PortfolioApp, "n", "web")
     }
 
-    fn outcome(live: Option<&str>, result: OutcomeResult) -> Outcome {
+    fn told(live: Option<&str>, result: OutcomeResult) -> Outcome {
         let live = live.map(|uid| {
             let service = json!({
                 "metadata": { "name": "web", "namespace": "n", "uid": uid, "resourceVersion": "7",
@@ -111,32 +111,14 @@ mod tests {
             trim_as("Service", &service).unwrap()
         });
         Outcome {
-            schema: 1,
-            reconcile_id: ReconcileId(uuid::Uuid::from_u128(1)),
-            key: key(),
-            uid: "u".into(),
-            by: "test".into(),
-            trigger: None,
-            result,
-            actions: Vec::new(),
-            written: Vec::new(),
             live,
-            not_before: None,
-            late: Vec::new(),
+            ..bench::outcome(&key(), ReconcileId(uuid::Uuid::nil()), result)
         }
-    }
-
-    fn failed(class: ErrorClass) -> OutcomeResult {
-        OutcomeResult::Failed(Failure {
-            action: "a".into(),
-            class,
-            message: "m".into(),
-        })
     }
 
     fn known() -> Conflicts {
         let mut conflicts = Conflicts::default();
-        conflicts.note(&outcome(Some("s"), failed(ErrorClass::Conflict)), None);
+        conflicts.note(&told(Some("s"), bench::failed(ErrorClass::Conflict)), None);
         assert!(conflicts.of(&key()).is_some());
         conflicts
     }
@@ -146,7 +128,7 @@ mod tests {
         for (seen, remembered) in [(6, true), (7, false)] {
             let mut conflicts = Conflicts::default();
             conflicts.note(
-                &outcome(Some("s"), failed(ErrorClass::Conflict)),
+                &told(Some("s"), bench::failed(ErrorClass::Conflict)),
                 Some(seen),
             );
             assert_eq!(conflicts.of(&key()).is_some(), remembered, "{seen}");
@@ -156,10 +138,10 @@ mod tests {
     #[test]
     fn another_failure_leaves_it_and_a_conflict_with_nothing_ends_it() {
         let mut conflicts = known();
-        conflicts.note(&outcome(None, failed(ErrorClass::Transient)), None);
-        conflicts.note(&outcome(None, OutcomeResult::Settled), None);
+        conflicts.note(&told(None, bench::failed(ErrorClass::Transient)), None);
+        conflicts.note(&told(None, OutcomeResult::Settled), None);
         assert!(conflicts.of(&key()).is_some());
-        conflicts.note(&outcome(None, failed(ErrorClass::Conflict)), None);
+        conflicts.note(&told(None, bench::failed(ErrorClass::Conflict)), None);
         assert!(conflicts.of(&key()).is_none());
     }
 
@@ -172,15 +154,8 @@ mod tests {
         assert!(conflicts.of(&key()).is_none());
 
         let mut conflicts = known();
-        let mut written = outcome(None, OutcomeResult::Done);
-        written.written.push(Written {
-            kind: "Service".into(),
-            name: "web".into(),
-            uid: "s".into(),
-            resource_version: "8".into(),
-            deleted: false,
-            retried: false,
-        });
+        let mut written = told(None, OutcomeResult::Done);
+        written.written.push(bench::written("s", 8));
         conflicts.note(&written, None);
         assert!(conflicts.of(&key()).is_none());
     }

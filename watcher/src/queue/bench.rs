@@ -81,7 +81,7 @@ impl Bench {
     }
 }
 
-pub(super) fn outcome(key: &ObjectKey, id: ReconcileId, result: OutcomeResult) -> Outcome {
+pub(crate) fn outcome(key: &ObjectKey, id: ReconcileId, result: OutcomeResult) -> Outcome {
     Outcome {
         schema: 1,
         reconcile_id: id,
@@ -98,7 +98,7 @@ pub(super) fn outcome(key: &ObjectKey, id: ReconcileId, result: OutcomeResult) -
     }
 }
 
-pub(super) fn failed(class: ErrorClass) -> OutcomeResult {
+pub(crate) fn failed(class: ErrorClass) -> OutcomeResult {
     OutcomeResult::Failed(Failure {
         action: "a".into(),
         class,
@@ -106,7 +106,7 @@ pub(super) fn failed(class: ErrorClass) -> OutcomeResult {
     })
 }
 
-pub(super) fn written(uid: &str, version: u64) -> Written {
+pub(crate) fn written(uid: &str, version: u64) -> Written {
     Written {
         kind: "Deployment".into(),
         name: uid.into(),

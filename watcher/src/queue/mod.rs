@@ -5,7 +5,7 @@
 //! coalesced.
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 mod change;
 mod entry;
 mod flights;

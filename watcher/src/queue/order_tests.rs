@@ -8,16 +8,18 @@ use uuid::Uuid;
 use super::bench::*;
 use super::*;
 
+/// More than there are places.
+fn resync_sixty(bench: &mut Bench, namespace: &str, now: At) {
+    for name in 0..60 {
+        let resync = Change::news(Cause::Resync, Priority::Resync);
+        bench.queue.changed(&key(namespace, name), resync, now);
+    }
+}
+
 #[test]
 fn urgent_goes_first_and_has_places_of_its_own() {
     let mut bench = Bench::default();
-    for name in 0..60 {
-        bench.queue.changed(
-            &key("a", name),
-            Change::news(Cause::Resync, Priority::Resync),
-            ms(0),
-        );
-    }
+    resync_sixty(&mut bench, "a", ms(0));
     assert_eq!(bench.sent(ms(0)).len(), ORDINARY);
     for name in 100..105 {
         bench.queue.changed(&key("a", name), urgent(), ms(1));
@@ -29,10 +31,7 @@ fn urgent_goes_first_and_has_places_of_its_own() {
 #[test]
 fn a_place_is_free_a_moment_after_its_outcome() {
     let mut bench = Bench::default();
-    for name in 0..60 {
-        let resync = Change::news(Cause::Resync, Priority::Resync);
-        bench.queue.changed(&key("a", name), resync, ms(0));
-    }
+    resync_sixty(&mut bench, "a", ms(0));
     let sent = bench.sent(ms(0));
     for (key, id, _) in &sent[..5] {
         bench.end(key, *id, OutcomeResult::Settled, ms(100));
@@ -50,10 +49,7 @@ fn with_another_watcher_half_the_places_are_used() {
         OutcomeResult::Done,
     );
     bench.queue.outcome(&foreign, &[], None, ms(0));
-    for name in 0..60 {
-        let resync = Change::news(Cause::Resync, Priority::Resync);
-        bench.queue.changed(&key("a", name), resync, ms(0));
-    }
+    resync_sixty(&mut bench, "a", ms(0));
     assert_eq!(bench.sent(ms(1)).len(), WINDOW / 2 - URGENT);
     assert_eq!(bench.sent(ms(30_000)).len(), WINDOW / 2, "it has gone");
 }
@@ -62,16 +58,10 @@ fn with_another_watcher_half_the_places_are_used() {
 fn who_leads_without_a_lease_leaves_half_the_places_from_the_start() {
     let mut bench = Bench::default();
     bench.queue = Queue::new(true);
-    for name in 0..60 {
-        let resync = Change::news(Cause::Resync, Priority::Resync);
-        bench.queue.changed(&key("a", name), resync, ms(0));
-    }
+    resync_sixty(&mut bench, "a", ms(0));
     assert_eq!(bench.sent(ms(1)).len(), WINDOW / 2 - URGENT);
     bench.queue.clear();
-    for name in 0..60 {
-        let resync = Change::news(Cause::Resync, Priority::Resync);
-        bench.queue.changed(&key("b", name), resync, ms(2));
-    }
+    resync_sixty(&mut bench, "b", ms(2));
     assert_eq!(bench.sent(ms(3)).len(), WINDOW / 2 - URGENT);
 }
 

@@ -39,11 +39,10 @@ impl Oracle {
                 let name = text(object, "/spec/migrations/name");
                 let schema = Place::of("DatabaseMigration", &place.namespace, name)
                     .and_then(|place| store.get(&place));
-                let applied = database.applied(&place.namespace, name);
                 let waits = schema
                     .as_deref()
                     .is_some_and(|schema| awaits_a_person(schema))
-                    || is_left_behind(object, &applied);
+                    || is_left_behind(object, || database.applied(&place.namespace, name));
                 let what = app(object, own, waits);
                 missing.extend(what.map(|what| format!("{place}: {what}")));
             }
@@ -149,11 +148,11 @@ fn awaits_a_person(migration: &Value) -> bool {
 
 /// Whether an app is refused a revision, because contract files ran that were made for a newer one. The database
 /// knows; a migration that was made anew in the meantime does not.
-fn is_left_behind(app: &Value, applied: &[String]) -> bool {
+fn is_left_behind(app: &Value, applied: impl FnOnce() -> Vec<String>) -> bool {
     text(app, "/status/phase") == "RolledBack"
         && text(app, "/status/rollout/message")
             .contains("the older revision could not live with it")
-        && applied.iter().any(|file| is_contract(file))
+        && applied().iter().any(|file| is_contract(file))
 }
 
 /// What a migration lacks, if anything.
