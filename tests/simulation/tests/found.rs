@@ -83,6 +83,20 @@ fn a_late_status_turns_no_service_to_a_revision_without_pods() {
     }
 }
 
+/// Seed 75784: no pods are wanted for a moment, and the plan for that comes late: what serves by then stays.
+#[test]
+fn a_late_plan_for_no_pods_takes_none() {
+    let none = json!({ "image": "example.com/web:2", "replicas": 0 });
+    for silence in (8001..8400).step_by(7) {
+        ends_well(vec![
+            (500, user(Wish::Create(json!({ "replicas": 2 })))),
+            (8000, user(Wish::Change(none.clone()))),
+            (silence, Act::Silence("PortfolioApp", 3000)),
+            (silence + 1, user(Wish::Change(json!({ "replicas": 2 })))),
+        ]);
+    }
+}
+
 /// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.
 #[test]
 fn a_conflict_that_is_gone_is_forgotten() {

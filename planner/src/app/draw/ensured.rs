@@ -63,8 +63,9 @@ impl Drawing<'_, '_> {
     /// has been replaced already looks like what should serve.
     fn where_it_turns(&self, serve: &str) -> Option<Guard> {
         let selected = self.world.selected().filter(|hash| hash != serve)?;
-        let loses = self.app.replicas() > 0 && self.world.revision(&selected).available() > 0;
-        self.world.revision(serve).guard(1).filter(|_| loses)
+        let loses = self.world.revision(&selected).available() > 0;
+        let rests_on = || self.world.revision(serve).guard(1);
+        self.app.none_wanted().or_else(rests_on).filter(|_| loses)
     }
 
     pub(super) fn revisions(&mut self, course: &Course) {

@@ -184,7 +184,7 @@ impl Chart<'_, '_> {
             return false;
         }
         self.course.serve = Some(new.hash.clone());
-        self.course.serve_guards = new.guard(all).into_iter().collect();
+        self.course.serve_guards = self.carries_all(new);
         self.course.stable = Some(new.hash.clone());
         self.course.decision = Some(Decision {
             action: "Promote",

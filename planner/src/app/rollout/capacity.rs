@@ -75,6 +75,12 @@ impl Chart<'_, '_> {
         }
     }
 
+    /// What turning the Service to a revision rests on: as many of its pods serve as are wanted.
+    pub(super) fn carries_all(&self, revision: &Revision<'_>) -> Vec<Guard> {
+        let serves = revision.guard(self.app.replicas());
+        serves.into_iter().chain(self.app.none_wanted()).collect()
+    }
+
     /// Takes the pods of all revisions but `kept`.
     pub(super) fn empty_others(&mut self, kept: &[&str], guards: &[Guard]) {
         for other in self.world.revisions() {
@@ -86,7 +92,10 @@ impl Chart<'_, '_> {
 
     /// Asks for `to` pods of a revision that exists, whatever was asked for before: a rollout may go through two
     /// of its states in one plan.
-    pub(super) fn resize(&mut self, revision: &Revision<'_>, to: i32, guards: Vec<Guard>) {
+    pub(super) fn resize(&mut self, revision: &Revision<'_>, to: i32, mut guards: Vec<Guard>) {
+        if to < revision.asked() {
+            guards.extend(self.app.none_wanted());
+        }
         let sizes = &mut self.course.sizes;
         sizes.retain(|size| size.revision != revision.hash);
         let exists = revision

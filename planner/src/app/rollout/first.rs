@@ -74,8 +74,7 @@ impl Chart<'_, '_> {
     fn complete_first(&mut self, rollout: RolloutStatus) {
         let revision = rollout.revision.clone();
         if self.course.serve.as_ref() != Some(&revision) && self.may_turn {
-            let guard = self.revision(&revision).guard(self.app.replicas());
-            self.course.serve_guards = guard.into_iter().collect();
+            self.course.serve_guards = self.carries_all(&self.revision(&revision));
         }
         if !self.may_turn && self.course.serve.as_ref() != Some(&revision) {
             self.mood(
