@@ -3,20 +3,20 @@
 //! Makes no stream and no consumer, and changes none. No call waits much longer than it was told, also
 //! when the server dies. Which refusal is which error is decided in [`super::answers`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::answers::{StreamInfo, read_info, read_publish};
 use super::connection::{Connection, Failure};
 use super::limits::ANSWER_WITHIN;
 use super::memory_queue::check;
-use super::pull::Pull;
+use super::pull::{Inbox, Pull};
 use super::rights::Role;
 use super::{
     Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, signed,
@@ -28,6 +28,8 @@ use crate::subject::Stream;
 /// The bus over a real nats-server.
 pub struct JetStreamBus {
     pub(super) connection: Connection,
+    /// Where the last pull of each stream was answered; held by the one that is under way.
+    inboxes: Mutex<HashMap<Stream, Arc<AsyncMutex<Option<Inbox>>>>>,
 }
 
 impl JetStreamBus {
@@ -60,6 +62,7 @@ impl JetStreamBus {
         let name = format!("signalbox-{role}-{instance}");
         Ok(Arc::new(Self {
             connection: Connection::open(url, seed, role, &name).await?,
+            inboxes: Mutex::default(),
         }))
     }
 
@@ -100,14 +103,21 @@ impl JetStreamBus {
         wait: Duration,
     ) -> Result<Vec<Delivery>, BusError> {
         let connection = self.connection.clone();
+        let kept = self.inbox(stream);
         let (mut sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
-            let mut pull = Pull::new(connection, stream);
+            // Beside another pull of the same stream: one of its own.
+            let mut kept = kept.try_lock().ok();
+            let inbox = kept.as_mut().and_then(|kept| kept.take());
+            let mut pull = Pull::new(connection, stream, inbox);
             let taken = tokio::select! {
                 taken = pull.take(max, wait) => taken,
                 () = sender.closed() => Ok(pull.drain()),
             };
-            pull.end().await;
+            let inbox = pull.end().await;
+            if let Some(mut kept) = kept {
+                *kept = inbox;
+            }
             if let Err(Ok(unwanted)) = sender.send(taken) {
                 for delivery in unwanted {
                     // Else it comes again after the ack wait.
@@ -121,6 +131,11 @@ impl JetStreamBus {
                 "its task ended".to_owned(),
             ))
         })
+    }
+
+    fn inbox(&self, stream: Stream) -> Arc<AsyncMutex<Option<Inbox>>> {
+        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.entry(stream).or_default().clone()
     }
 
     async fn info(&self, stream: Stream, offset: usize) -> Result<StreamInfo, BusError> {

@@ -1,7 +1,8 @@
 //! One pull of a work queue: what is there now, else the first that comes.
 //!
 //! The request is one-shot (`no_wait` with an end): the server answers with what it has and closes the
-//! request, so nothing is delivered to a pull that has ended. Takes the durable consumer as it is.
+//! request, so nothing is delivered to a pull that has ended. Its inbox serves the next pull, since each new
+//! subscription costs the server what it knows of where messages go. Takes the durable consumer as it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +24,21 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What follows a first delivery comes at once.
 const BURST: Duration = Duration::from_millis(500);
 
+/// Where pulls of one stream are answered, one after the other.
+pub(super) struct Inbox {
+    subscriber: Subscriber,
+    /// Subject before the number of a request.
+    prefix: String,
+    /// Requests so far.
+    asked: u64,
+}
+
 pub(super) struct Pull {
     connection: Connection,
     stream: Stream,
-    subscriber: Option<Subscriber>,
+    inbox: Option<Inbox>,
+    /// The server may still deliver to the last request.
+    open: bool,
     taken: Vec<Delivery>,
 }
 
@@ -39,11 +51,13 @@ enum Step {
 }
 
 impl Pull {
-    pub(super) const fn new(connection: Connection, stream: Stream) -> Self {
+    /// `inbox`: the one of the pull before, if there is one.
+    pub(super) const fn new(connection: Connection, stream: Stream, inbox: Option<Inbox>) -> Self {
         Self {
             connection,
             stream,
-            subscriber: None,
+            inbox,
+            open: false,
             taken: Vec::new(),
         }
     }
@@ -51,9 +65,9 @@ impl Pull {
     /// What was taken so far, and what is already here.
     pub(super) fn drain(&mut self) -> Vec<Delivery> {
         while let Some(Some(message)) = self
-            .subscriber
+            .inbox
             .as_mut()
-            .and_then(|subscriber| subscriber.next().now_or_never())
+            .and_then(|inbox| inbox.subscriber.next().now_or_never())
         {
             if let Ok((_, Some(delivery))) = read(&self.connection, self.stream, message) {
                 self.taken.push(delivery);
@@ -62,11 +76,18 @@ impl Pull {
         std::mem::take(&mut self.taken)
     }
 
-    pub(super) async fn end(&mut self) {
-        if let Some(mut subscriber) = self.subscriber.take() {
-            // A lost connection ends the subscription by itself.
-            let _ = subscriber.unsubscribe().await;
+    /// The inbox, for the next pull: unless this one may still be answered.
+    pub(super) async fn end(&mut self) -> Option<Inbox> {
+        let inbox = self.inbox.take();
+        if !self.open {
+            return inbox;
         }
+        self.open = false;
+        if let Some(mut inbox) = inbox {
+            // A lost connection ends the subscription by itself.
+            let _ = inbox.subscriber.unsubscribe().await;
+        }
+        None
     }
 
     pub(super) async fn take(
@@ -118,13 +139,14 @@ impl Pull {
         one_shot: bool,
         until: Instant,
     ) -> Result<Step, BusError> {
-        self.end().await;
-        let client = &self.connection.client;
-        let inbox = client.new_inbox();
-        let subscriber = client.subscribe(inbox.clone()).await;
-        let subscriber = self
-            .subscriber
-            .insert(subscriber.map_err(|e| unavailable(&e.to_string()))?);
+        let client = self.connection.client.clone();
+        let mut inbox = match self.end().await {
+            Some(inbox) => inbox,
+            None => Inbox::open(&client).await?,
+        };
+        inbox.asked += 1;
+        let reply = format!("{}.{}", inbox.prefix, inbox.asked);
+        let subscriber = &mut self.inbox.insert(inbox).subscriber;
         // At least a moment: the server takes 0 for no end at all.
         let expires = until
             .saturating_duration_since(Instant::now())
@@ -133,8 +155,9 @@ impl Pull {
             r#"{{"batch":{max},"expires":{},"no_wait":{one_shot}}}"#,
             expires.as_nanos()
         );
+        self.open = true;
         let sent = client
-            .publish_with_reply(subject.to_owned(), inbox, body.into())
+            .publish_with_reply(subject.to_owned(), reply.clone(), body.into())
             .await;
         sent.map_err(|error| unavailable(&error.to_string()))?;
         // Whoever asks limits the wait for the first.
@@ -145,16 +168,35 @@ impl Pull {
                 () = sleep_until(end) => return Err(unavailable("no answer in time")),
             };
             let message = message.ok_or_else(|| unavailable("lost the subscription"))?;
+            let is_own = message.subject.as_str() == reply;
             match read(&self.connection, self.stream, message)? {
                 (Step::Delivered, Some(delivery)) => {
                     self.taken.push(delivery);
                     end = end.min(Instant::now() + BURST);
                 }
                 (Step::Delivered, None) => {}
-                (step @ (Step::Ended | Step::Crowded), _) => return Ok(step),
+                (step @ (Step::Ended | Step::Crowded), _) if is_own => {
+                    self.open = false;
+                    return Ok(step);
+                }
+                // The end of a request that had all it asked for.
+                (Step::Ended | Step::Crowded, _) => {}
             }
         }
+        self.open = false;
         Ok(Step::Delivered)
+    }
+}
+
+impl Inbox {
+    async fn open(client: &async_nats::Client) -> Result<Self, BusError> {
+        let prefix = client.new_inbox();
+        let subscriber = client.subscribe(format!("{prefix}.*")).await;
+        Ok(Self {
+            subscriber: subscriber.map_err(|error| unavailable(&error.to_string()))?,
+            prefix,
+            asked: 0,
+        })
     }
 }
 

@@ -75,6 +75,32 @@ async fn scaling_pausing_and_configuration() {
     assert_eq!(config["data"], json!({"LEVEL": "debug"}));
 }
 
+/// The plan that takes the last pods rests on the app's own wish for none, which the executor reads.
+#[tokio::test]
+async fn an_app_goes_to_no_pods_with_a_new_image_and_comes_back() {
+    let shared = shared().await;
+    let objects = shared.world.namespace(&[]).await;
+    let lines = "  rollout: { drainSeconds: 0 }";
+    let first = stable(&shared.world.ready_app(&objects, lines).await);
+    let nothing = json!({"spec": {"image": "example/orders:2", "replicas": 0}});
+    objects.patch("papp", "orders", nothing).await;
+    let app = objects.becomes_ready("orders").await;
+    let second = stable(&app);
+    assert_ne!(second, first);
+    eventually("every pod goes", SOON, || async {
+        match objects.list("pod").await.len() {
+            0 => Ok(()),
+            left => Err(format!("{left} pods are left")),
+        }
+    })
+    .await;
+    let back = json!({"spec": {"replicas": 2}});
+    objects.patch("papp", "orders", back).await;
+    let app = objects.becomes_ready("orders").await;
+    assert_eq!(stable(&app), second, "scaling makes no revision");
+    assert_eq!(app["status"]["replicas"], 2);
+}
+
 #[tokio::test]
 async fn a_canary_that_is_paused_stands_still_and_goes_on_from_there() {
     let shared = shared().await;
