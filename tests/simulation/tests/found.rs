@@ -97,6 +97,22 @@ fn a_late_plan_for_no_pods_takes_none() {
     }
 }
 
+/// Seed 91994: what has just taken over is gone and can't be made again, so the others never drain: what the spec asks
+/// for by then begins nevertheless.
+#[test]
+fn a_drain_that_cannot_end_holds_up_no_other_revision() {
+    let slow = json!({ "rollout": { "drainSeconds": 10 } });
+    for at in (10_000..20_000).step_by(500) {
+        ends_well(vec![
+            (500, user(Wish::Create(slow.clone()))),
+            (8000, image(2)),
+            (at, image(3)),
+            (at + 10, user(Wish::Meddle(Meddling::Config))),
+            (at + 20, user(Wish::Meddle(Meddling::Delete("Deployment")))),
+        ]);
+    }
+}
+
 /// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.
 #[test]
 fn a_conflict_that_is_gone_is_forgotten() {

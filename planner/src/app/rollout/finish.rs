@@ -38,9 +38,19 @@ impl Chart<'_, '_> {
                 None => RolloutState::Completed,
             };
             return self.end(RolloutStatus { state, ..rollout });
+        } else if self.is_given_up(&rollout) {
+            return self.complete(rollout, ", though not all of its pods serve");
         }
         self.course.mood.busy = true;
         self.course.rollout = Some(rollout);
+    }
+
+    /// Whether the spec asks for another revision while this one can't carry everything: the others drain no further
+    /// until it does, which may be never, and what was asked for may be what heals it.
+    fn is_given_up(&self, rollout: &RolloutStatus) -> bool {
+        let carries = self.revision(&rollout.revision).available() >= self.app.replicas();
+        let is_wanted = self.app.revision == rollout.revision || self.course.failed.is_some();
+        !carries && !is_wanted
     }
 
     /// Contract files run.
