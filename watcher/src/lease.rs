@@ -30,12 +30,34 @@ const FORBIDDEN_PAUSE: Duration = Duration::from_secs(10);
 /// A request may take this long.
 const WITHIN: Duration = Duration::from_secs(1);
 
+/// Whether this watcher leads. A process that stood still goes by the end, before it has heard of anybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leadership {
+    /// It does not.
+    Standby,
+    /// Until then, unless the Lease is renewed.
+    Until(Instant),
+    /// Without the Lease.
+    Forced,
+}
+
+impl Leadership {
+    /// Whether it leads now.
+    pub(crate) fn holds(self, now: Instant) -> bool {
+        match self {
+            Self::Standby => false,
+            Self::Until(end) => now < end,
+            Self::Forced => true,
+        }
+    }
+}
+
 /// Runs for the Lease until `shutdown`, then releases it.
 pub(crate) async fn lead(
     client: Client,
     namespace: String,
     instance: String,
-    leading: watch::Sender<bool>,
+    leading: watch::Sender<Leadership>,
     check: Check,
     shutdown: CancellationToken,
 ) {
@@ -61,13 +83,12 @@ pub(crate) async fn lead(
             }
             Err(_elapsed) => tracing::warn!("no answer about the Lease in time"),
         }
-        let leads = candidate.leads(Instant::now());
-        leading.send_if_modified(|now| {
-            let changed = *now != leads;
-            if changed {
-                tracing::info!(leads, "leadership");
-            }
-            *now = leads;
+        let now = Instant::now();
+        let leadership = candidate.leadership(now);
+        let leads = leadership.holds(now);
+        leading.send_if_modified(|told| {
+            let changed = told.holds(now) != leads;
+            *told = leadership;
             changed
         });
         pause = if forbidden {
@@ -86,7 +107,7 @@ pub(crate) async fn lead(
             () = shutdown.cancelled() => {}
         }
     }
-    leading.send_replace(false);
+    leading.send_replace(Leadership::Standby);
     if candidate.renewed.is_some() {
         let released = tokio::time::timeout(WITHIN, candidate.release()).await;
         tracing::info!(
@@ -111,15 +132,16 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn leads(&mut self, now: Instant) -> bool {
+    fn leadership(&mut self, now: Instant) -> Leadership {
         // One renewal may fail; before the others may take it, this one has stopped.
-        let holds = self
+        let until = self
             .renewed
-            .is_some_and(|renewed| now.saturating_duration_since(renewed) < HOLDS);
-        if !holds {
+            .map_or(Leadership::Standby, |at| Leadership::Until(at + HOLDS));
+        if !until.holds(now) {
             self.renewed = None;
+            return Leadership::Standby;
         }
-        holds
+        until
     }
 
     /// Takes or renews it, if it is free or ours.

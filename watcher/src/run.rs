@@ -104,7 +104,11 @@ pub async fn run_with(
 
     let ending = shutdown.child_token();
     let mut tasks = JoinSet::new();
-    let (leads, leading) = cell::channel(args.force_active);
+    let (leads, leading) = cell::channel(if args.force_active {
+        lease::Leadership::Forced
+    } else {
+        lease::Leadership::Standby
+    });
     let leader = (!args.force_active).then(|| {
         let instance = args.common.instance.clone();
         lease::lead(

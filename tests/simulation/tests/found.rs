@@ -97,6 +97,29 @@ fn a_late_plan_for_no_pods_takes_none() {
     }
 }
 
+/// Seed 83929: who led stood still until another one led, with as many flights as there may be. It knows by its own
+/// clock that it leads no more, and sends nothing before it has looked.
+#[test]
+fn a_leader_that_stood_still_sends_nothing() {
+    let apps: Vec<String> = (0..60).map(|number| format!("app-{number}")).collect();
+    let all = |at: u64, wish: &Wish| -> Vec<(u64, Act)> {
+        let acts = apps.iter().map(|app| Act::User(app.clone(), wish.clone()));
+        acts.map(|act| (at, act)).collect()
+    };
+    for since in (1090..=1110).step_by(5) {
+        let mut options = Options::quiet(1);
+        options.watchers = 2;
+        options.patience = 120_000;
+        options.timeline = all(500, &Wish::Create(json!({})));
+        options
+            .timeline
+            .push((since, Act::Freeze("watcher-1".to_owned(), 4000)));
+        options.faults_end = 8000;
+        let report = trace(&options);
+        assert_eq!(report.broken, Vec::<String>::new(), "since {since}");
+    }
+}
+
 /// Seed 91994: what has just taken over is gone and can't be made again, so the others never drain: what the spec asks
 /// for by then begins nevertheless.
 #[test]

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::compare::Inventory;
 use crate::intake::Taken;
+use crate::lease::Leadership;
 use crate::meters::Meters;
 use crate::outcomes::Arrived;
 use crate::queue::{At, Counts, Queue};
@@ -62,7 +63,7 @@ pub(crate) struct Ears {
     pub(crate) outcomes: mpsc::Receiver<Arrived>,
     pub(crate) triggers: mpsc::Receiver<Taken>,
     pub(crate) inventories: mpsc::Receiver<Inventory>,
-    pub(crate) leading: watch::Receiver<bool>,
+    pub(crate) leading: watch::Receiver<Leadership>,
 }
 
 /// What the loop works with.
@@ -142,17 +143,15 @@ impl Brain {
 
     /// Runs until `shutdown`.
     pub(crate) async fn run(mut self, mut ears: Ears, shutdown: CancellationToken) {
-        self.lead(*ears.leading.borrow_and_update());
         loop {
+            self.lead(ears.leading.borrow_and_update().holds(Instant::now()));
             let next = self.pump();
             let wait = self.wait(next);
             tokio::select! {
                 // Rare and bounded news first: the watches are never silent in a storm.
                 biased;
                 () = shutdown.cancelled() => break,
-                Ok(()) = ears.leading.changed() => {
-                    self.lead(*ears.leading.borrow_and_update());
-                }
+                Ok(()) = ears.leading.changed() => {}
                 Some(arrived) = ears.outcomes.recv() => {
                     self.arrived(arrived);
                     while let Ok(arrived) = ears.outcomes.try_recv() {
@@ -206,6 +205,7 @@ impl Brain {
         if leads == (self.phase != Phase::Standby) {
             return;
         }
+        tracing::info!(leads, "leadership");
         self.phase = phase;
         self.queue.clear();
         self.conflicts.clear();
