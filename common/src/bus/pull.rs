@@ -174,13 +174,12 @@ impl Pull {
                     self.taken.push(delivery);
                     end = end.min(Instant::now() + BURST);
                 }
-                (Step::Delivered, None) => {}
                 (step @ (Step::Ended | Step::Crowded), _) if is_own => {
                     self.open = false;
                     return Ok(step);
                 }
-                // The end of a request that had all it asked for.
-                (Step::Ended | Step::Crowded, _) => {}
+                // Nothing to take, or the end of a request that had all it asked for.
+                (Step::Delivered, None) | (Step::Ended | Step::Crowded, _) => {}
             }
         }
         self.open = false;
