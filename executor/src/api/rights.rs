@@ -11,6 +11,7 @@ use http::Request;
 use kube::client::Body;
 use serde_json::{Value, json};
 use signalbox_common::health::Check;
+use signalbox_common::kinds::Kind;
 use signalbox_common::part;
 
 use super::Target;
@@ -46,8 +47,15 @@ impl Rights {
     /// What a request about `target` was refused with.
     pub(crate) fn note(&self, target: &Target, refusal: &ActionError) {
         let Some(told) = &self.0 else { return };
-        let Some(verb) = missing(refusal).filter(|_| target.kind != "Secret") else {
+        let Some(lost) = missing(refusal).filter(|_| target.kind != "Secret") else {
             return;
+        };
+        let (verb, target) = match lost {
+            Lost::Verb(verb) => (verb, target.clone()),
+            Lost::OwnersFinalizers => {
+                let owner = Target::object(Kind::PortfolioApp, &target.namespace, "");
+                ("update", owner.sub("finalizers"))
+            }
         };
         let right = format!("{verb} {}", target.resource());
         if told.change(|missing| missing.insert(right.clone(), refusal.to_string()).is_none()) {
@@ -113,11 +121,27 @@ impl Target {
     }
 }
 
-/// The verb that a right is missing for; none if a policy, a quota or anything else refuses.
-fn missing(err: &ActionError) -> Option<&str> {
+/// What a refusal tells to be missing.
+#[derive(Debug, PartialEq, Eq)]
+enum Lost<'a> {
+    /// The right to do this to what was asked for.
+    Verb(&'a str),
+    /// A child may hold up its owner's deletion only for whom may update the owner's finalizers: apps alone have such
+    /// children.
+    OwnersFinalizers,
+}
+
+/// None if a policy, a quota or anything else refuses.
+fn missing(err: &ActionError) -> Option<Lost<'_>> {
     let (_, rest) = err.message.split_once(" cannot ")?;
+    if err.code != Some(403) {
+        return None;
+    }
+    if rest.starts_with("set blockOwnerDeletion ") {
+        return Some(Lost::OwnersFinalizers);
+    }
     let (verb, _) = rest.split_once(" resource ")?;
-    (err.code == Some(403)).then_some(verb)
+    Some(Lost::Verb(verb))
 }
 
 #[cfg(test)]
@@ -128,11 +152,14 @@ mod tests {
     fn only_a_right_is_missing_not_what_a_quota_refuses() {
         let refused = |message| {
             let err = ActionError::from_status("patch services web", "team-a", 403, message, None);
-            missing(&err).map(str::to_owned)
+            missing(&err).map(|lost| format!("{lost:?}"))
         };
         let right = r#"User "executor" cannot create resource "services" in API group """#;
-        assert_eq!(refused(right).as_deref(), Some("create"));
+        assert_eq!(refused(right).as_deref(), Some(r#"Verb("create")"#));
         assert_eq!(refused("exceeded quota: none"), None);
+        let owner = "services \"web\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a \
+                     resource you can't set finalizers on: , <nil>";
+        assert_eq!(refused(owner).as_deref(), Some("OwnersFinalizers"));
         let target = Target::lease("team-a", "step").sub("status");
         let asked = &target.review("patch")["spec"]["resourceAttributes"];
         assert_eq!(asked["group"], "coordination.k8s.io");
