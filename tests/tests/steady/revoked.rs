@@ -1,6 +1,7 @@
 //! Rights that are taken away rule by rule and verb by verb from a fleet that is being changed, and given back.
 //!
-//! All of the table by `SIGNALBOX_REVOKED=all`, else a few that a seed draws.
+//! All of the table by `SIGNALBOX_REVOKED=all`, those from its 43rd on by `SIGNALBOX_REVOKED=43`, else a few that a seed
+//! draws.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -71,8 +72,13 @@ fn table() -> Vec<Right> {
 /// Those to be walked: all, or some that a seed draws.
 fn drawn() -> Vec<Right> {
     let all = table();
-    if std::env::var("SIGNALBOX_REVOKED").is_ok_and(|text| text == "all") {
-        return all;
+    match std::env::var("SIGNALBOX_REVOKED").as_deref() {
+        Ok("all") => return all,
+        Ok(first) => {
+            let first: usize = first.parse().expect("all, or a number of the table");
+            return all.into_iter().skip(first - 1).collect();
+        }
+        Err(_) => {}
     }
     let seed = std::env::var("SIGNALBOX_SEED").map_or(7, |text| text.parse().unwrap());
     let step = all.len() / DRAWN;
@@ -128,6 +134,10 @@ fn refusals(world: &World, right: Right, mark: usize) -> BTreeMap<String, usize>
         if entry["user"]["username"] == user.as_str() && denied {
             let target = &entry["objectRef"];
             let object = format!("{}/{}", target["namespace"], target["name"]);
+            println!(
+                "REFUSED {} {} {object}",
+                entry["requestReceivedTimestamp"], entry["verb"]
+            );
             *refused
                 .entry(format!("{} {object}", entry["verb"]))
                 .or_default() += 1;

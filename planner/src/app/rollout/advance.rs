@@ -176,6 +176,7 @@ impl Chart<'_, '_> {
     fn promote(&mut self, rollout: &RolloutStatus, new: &Revision<'_>, stable: &str) -> bool {
         let all = self.app.replicas();
         if !self.may_turn {
+            self.course.turn_waits = true;
             self.mood(
                 "Progressing",
                 "ServiceBlocked",

@@ -77,6 +77,7 @@ impl Chart<'_, '_> {
             self.course.serve_guards = self.carries_all(&self.revision(&revision));
         }
         if !self.may_turn && self.course.serve.as_ref() != Some(&revision) {
+            self.course.turn_waits = true;
             self.mood(
                 "Progressing",
                 "ServiceBlocked",

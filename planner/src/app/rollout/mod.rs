@@ -34,6 +34,8 @@ pub(super) struct Course {
     pub(super) serve: Option<String>,
     /// What turning the Service rests on.
     pub(super) serve_guards: Vec<Guard>,
+    /// It would be turned, but that is held back.
+    pub(super) turn_waits: bool,
     /// Revisions that should exist as configured.
     pub(super) build: Vec<Build>,
     /// Changes of replicas.
