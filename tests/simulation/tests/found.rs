@@ -136,6 +136,21 @@ fn a_drain_that_cannot_end_holds_up_no_other_revision() {
     }
 }
 
+/// The same with the earlier revision, whose pods still run: emptied first, it would never come back.
+#[test]
+fn an_earlier_revision_comes_back_for_one_that_is_gone() {
+    let slow = json!({ "rollout": { "drainSeconds": 10 } });
+    for at in (10_000..20_000).step_by(500) {
+        ends_well(vec![
+            (500, user(Wish::Create(slow.clone()))),
+            (8000, image(2)),
+            (at, image(1)),
+            (at + 10, user(Wish::Meddle(Meddling::Config))),
+            (at + 20, user(Wish::Meddle(Meddling::Delete("Deployment")))),
+        ]);
+    }
+}
+
 /// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.
 #[test]
 fn a_conflict_that_is_gone_is_forgotten() {

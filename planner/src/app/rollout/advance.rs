@@ -3,6 +3,7 @@
 //! Decides when a step is reached and over; capacity itself is in [`super::capacity`]. The Service is
 //! turned only when the new revision can carry everything.
 
+use signalbox_common::wire::LiveObject;
 use signalbox_crds::app::{RolloutState, RolloutStatus};
 
 use super::capacity::Old;
@@ -62,6 +63,10 @@ impl Chart<'_, '_> {
         let (new, old) = (self.revision(&rollout.revision), self.revision(&stable));
         self.course.serve = Some(stable.clone());
         self.keep(&stable);
+        let carries = old.available() >= self.app.replicas();
+        if !carries && !self.app.spec.paused && self.is_apart(&new, &stable) {
+            return self.come_back(rollout, &new, &stable);
+        }
         if !self.is_beside(&new, &stable) {
             self.course.rollout = Some(rollout);
             return;
@@ -95,6 +100,30 @@ impl Chart<'_, '_> {
             }
         };
         self.size_shared(&new, &old, canary, way);
+        self.course.rollout = Some(rollout);
+    }
+
+    /// Whether the revision was made to serve beside another one than `stable`.
+    fn is_apart(&self, new: &Revision<'_>, stable: &str) -> bool {
+        let stays = |live: &LiveObject| live.deleted_at.is_none();
+        let is_beside = || noted(self.app, new).base.as_deref() == Some(stable);
+        new.deployment.is_some_and(stays) && !is_beside()
+    }
+
+    /// An earlier revision takes the place of one that can't carry everything. Emptied first it would never come: it
+    /// comes up whole without traffic, and the Service turns to it at once.
+    fn come_back(&mut self, mut rollout: RolloutStatus, new: &Revision<'_>, stable: &str) {
+        let all = self.app.replicas();
+        self.keep(&new.hash);
+        self.size_alone(stable, false);
+        self.resize(new, all, Vec::new());
+        if !new.is_current() || new.available() < all {
+            if self.is_late(&mut rollout, new) {
+                return;
+            }
+        } else if self.promote(&rollout, new, stable) {
+            return;
+        }
         self.course.rollout = Some(rollout);
     }
 

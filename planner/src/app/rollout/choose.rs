@@ -61,7 +61,7 @@ impl Chart<'_, '_> {
                     self.begin(Some(stable));
                 }
             }
-            // The drain is short and bounded; what comes next begins behind it.
+            // What comes next begins behind the drain, or where it can't end.
             RolloutState::Promoted | RolloutState::Completed | RolloutState::RolledBack => {}
         }
     }
