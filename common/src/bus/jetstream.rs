@@ -4,13 +4,13 @@
 //! when the server dies. Which refusal is which error is decided in [`super::answers`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::sync::oneshot;
 
 use super::answers::{StreamInfo, read_info, read_publish};
 use super::connection::{Connection, Failure};
@@ -28,8 +28,8 @@ use crate::subject::Stream;
 /// The bus over a real nats-server.
 pub struct JetStreamBus {
     pub(super) connection: Connection,
-    /// Where the last pull of each stream was answered; held by the one that is under way.
-    inboxes: Mutex<HashMap<Stream, Arc<AsyncMutex<Option<Inbox>>>>>,
+    /// Where the last pull of each stream was answered; with the one that is under way meanwhile.
+    inboxes: Arc<Mutex<HashMap<Stream, Inbox>>>,
 }
 
 impl JetStreamBus {
@@ -62,7 +62,7 @@ impl JetStreamBus {
         let name = format!("signalbox-{role}-{instance}");
         Ok(Arc::new(Self {
             connection: Connection::open(url, seed, role, &name).await?,
-            inboxes: Mutex::default(),
+            inboxes: Arc::default(),
         }))
     }
 
@@ -103,20 +103,18 @@ impl JetStreamBus {
         wait: Duration,
     ) -> Result<Vec<Delivery>, BusError> {
         let connection = self.connection.clone();
-        let kept = self.inbox(stream);
+        let inboxes = Arc::clone(&self.inboxes);
         let (mut sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
-            // Beside another pull of the same stream: one of its own.
-            let mut kept = kept.try_lock().ok();
-            let inbox = kept.as_mut().and_then(|kept| kept.take());
+            // None beside another pull of the same stream, which opens one of its own.
+            let inbox = lock(&inboxes).remove(&stream);
             let mut pull = Pull::new(connection, stream, inbox);
             let taken = tokio::select! {
                 taken = pull.take(max, wait) => taken,
                 () = sender.closed() => Ok(pull.drain()),
             };
-            let inbox = pull.end().await;
-            if let Some(mut kept) = kept {
-                *kept = inbox;
+            if let Some(inbox) = pull.end().await {
+                lock(&inboxes).insert(stream, inbox);
             }
             if let Err(Ok(unwanted)) = sender.send(taken) {
                 for delivery in unwanted {
@@ -131,11 +129,6 @@ impl JetStreamBus {
                 "its task ended".to_owned(),
             ))
         })
-    }
-
-    fn inbox(&self, stream: Stream) -> Arc<AsyncMutex<Option<Inbox>>> {
-        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        inboxes.entry(stream).or_default().clone()
     }
 
     async fn info(&self, stream: Stream, offset: usize) -> Result<StreamInfo, BusError> {
@@ -171,6 +164,10 @@ impl JetStreamBus {
             }
         }
     }
+}
+
+fn lock(inboxes: &Mutex<HashMap<Stream, Inbox>>) -> MutexGuard<'_, HashMap<Stream, Inbox>> {
+    inboxes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Values that a header can't hold are left out: they come from names, and those are escaped.

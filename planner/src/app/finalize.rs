@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::action::{Finalizer, Scale};
-use signalbox_common::wire::plan::{Expect, Guard, Test};
+use signalbox_common::wire::plan::Guard;
 use signalbox_common::wire::{Action, LiveObject, Observation};
 use signalbox_crds::app::StoragePolicy;
 use signalbox_crds::names::FINALIZER;
 
 use super::reconcile;
 use super::resolve::{App, read_status};
-use super::world::{Revision, World};
+use super::world::{Revision, World, asks_for_none};
 use crate::draft::{Dependent as _, Draft, STATUS};
 use crate::failure::{assess, later};
 
@@ -130,7 +130,8 @@ fn take_down(draft: &mut Draft, object: &LiveObject, world: &World<'_>) -> Strin
         .cloned()
         .collect();
     let resource_version = object.resource_version.clone();
-    let mut guards: Vec<Guard> = revisions.iter().filter_map(without_pods).collect();
+    let deployments = revisions.iter().filter_map(|revision| revision.deployment);
+    let mut guards: Vec<Guard> = deployments.map(asks_for_none).collect();
     if drops {
         // Once the app is gone nobody deletes a volume that a late watch has not shown yet.
         let kind = ChildKind::PersistentVolumeClaim;
@@ -167,21 +168,6 @@ fn end_pods(draft: &mut Draft, revision: &Revision<'_>) {
         "deletion",
         Action::Scale(scale),
     );
-}
-
-/// Holds while a revision has no pods.
-fn without_pods(revision: &Revision<'_>) -> Option<Guard> {
-    let live = revision.deployment?;
-    let none = Expect {
-        pointer: "/spec/replicas".to_owned(),
-        test: Test::Equals(Value::from(0)),
-    };
-    Some(Guard {
-        kind: ChildKind::Deployment.as_str().to_owned(),
-        name: live.name.clone(),
-        uid: live.uid.clone(),
-        expect: vec![none],
-    })
 }
 
 fn tell(

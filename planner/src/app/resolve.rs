@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signalbox_common::digest::short_of_json;
-use signalbox_common::wire::plan::{Expect, Guard, Test};
+use signalbox_common::wire::plan::Guard;
 use signalbox_common::wire::{LiveObject, Observation};
 use signalbox_crds::app::{EnvVar, Port, Probes, Resources, SecretUse, Sidecar};
 use signalbox_crds::{PortfolioAppSpec, PortfolioAppStatus};
 
 use super::noted::Weighed;
+use super::world::asks_for_none;
 
 /// Length of a revision hash.
 pub(super) const REVISION_LEN: usize = 10;
@@ -82,15 +83,7 @@ impl<'a> App<'a> {
     /// Where no pod is wanted none can prove anything: what takes pods away then rests on the wish itself, which
     /// may be another one by the time the plan is carried out.
     pub(super) fn none_wanted(&self) -> Option<Guard> {
-        (self.replicas() == 0).then(|| Guard {
-            kind: self.object.kind.clone(),
-            name: self.object.name.clone(),
-            uid: self.object.uid.clone(),
-            expect: vec![Expect {
-                pointer: "/spec/replicas".to_owned(),
-                test: Test::Equals(Value::from(0)),
-            }],
-        })
+        (self.replicas() == 0).then(|| asks_for_none(self.object))
     }
 
     /// Name of what belongs to one revision.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use signalbox_common::kinds::ChildKind;
 use signalbox_common::wire::plan::{Expect, Guard, Test};
 use signalbox_common::wire::{LiveObject, Observation};
@@ -181,7 +182,7 @@ impl Revision<'_> {
     /// Pods asked for; 0 without a Deployment.
     pub(super) fn asked(&self) -> i32 {
         let asked = self.deployment.and_then(|live| live.at("/spec/replicas"));
-        match (self.deployment, asked.and_then(serde_json::Value::as_i64)) {
+        match (self.deployment, asked.and_then(Value::as_i64)) {
             (None, _) => 0,
             (Some(_), None) => 1,
             (Some(_), Some(asked)) => i32::try_from(asked).unwrap_or(i32::MAX),
@@ -254,6 +255,19 @@ impl Revision<'_> {
                 let inputs: Inputs = serde_json::from_str(noted).ok()?;
                 (inputs.revision(&config) == self.hash).then(|| (inputs, config.clone()))
             })
+    }
+}
+
+/// Holds while it asks for no pods: a revision's Deployment, or the app itself.
+pub(super) fn asks_for_none(live: &LiveObject) -> Guard {
+    Guard {
+        kind: live.kind.clone(),
+        name: live.name.clone(),
+        uid: live.uid.clone(),
+        expect: vec![Expect {
+            pointer: "/spec/replicas".to_owned(),
+            test: Test::Equals(Value::from(0)),
+        }],
     }
 }
 

@@ -120,35 +120,30 @@ fn a_leader_that_stood_still_sends_nothing() {
     }
 }
 
-/// Seed 91994: what has just taken over is gone and can't be made again, so the others never drain: what the spec asks
-/// for by then begins nevertheless.
-#[test]
-fn a_drain_that_cannot_end_holds_up_no_other_revision() {
+/// What has just taken over is gone in its drain and can't be made again; by then this image is asked for.
+fn gone_in_its_drain(next: u32) {
     let slow = json!({ "rollout": { "drainSeconds": 10 } });
     for at in (10_000..20_000).step_by(500) {
         ends_well(vec![
             (500, user(Wish::Create(slow.clone()))),
             (8000, image(2)),
-            (at, image(3)),
+            (at, image(next)),
             (at + 10, user(Wish::Meddle(Meddling::Config))),
             (at + 20, user(Wish::Meddle(Meddling::Delete("Deployment")))),
         ]);
     }
 }
 
+/// Seed 91994: the others never drain, and another revision begins nevertheless.
+#[test]
+fn a_drain_that_cannot_end_holds_up_no_other_revision() {
+    gone_in_its_drain(3);
+}
+
 /// The same with the earlier revision, whose pods still run: emptied first, it would never come back.
 #[test]
 fn an_earlier_revision_comes_back_for_one_that_is_gone() {
-    let slow = json!({ "rollout": { "drainSeconds": 10 } });
-    for at in (10_000..20_000).step_by(500) {
-        ends_well(vec![
-            (500, user(Wish::Create(slow.clone()))),
-            (8000, image(2)),
-            (at, image(1)),
-            (at + 10, user(Wish::Meddle(Meddling::Config))),
-            (at + 20, user(Wish::Meddle(Meddling::Delete("Deployment")))),
-        ]);
-    }
+    gone_in_its_drain(1);
 }
 
 /// Seed 27066: what stood in a create's way is deleted; it was remembered for ever, and each plan rested on it.

@@ -134,10 +134,6 @@ fn refusals(world: &World, right: Right, mark: usize) -> BTreeMap<String, usize>
         if entry["user"]["username"] == user.as_str() && denied {
             let target = &entry["objectRef"];
             let object = format!("{}/{}", target["namespace"], target["name"]);
-            println!(
-                "REFUSED {} {} {object}",
-                entry["requestReceivedTimestamp"], entry["verb"]
-            );
             *refused
                 .entry(format!("{} {object}", entry["verb"]))
                 .or_default() += 1;

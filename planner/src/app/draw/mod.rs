@@ -56,7 +56,6 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
     drawing.sizes(&course.sizes);
     drawing.deletions(&course);
     let mut new = status::after(app, &world, &course);
-    let turn_waits = course.turn_waits;
     if let Some(ask) = course.ask {
         drawing.draft.push(ask.key, &ask.occurrence, ask.action);
     }
@@ -78,7 +77,9 @@ pub(super) fn draw(app: &App<'_>) -> Draft {
     } = drawing;
     // What is not planned only because its name is taken, or because turning the Service is held back, is wanted all the
     // same: its failures go on counting, so that each try waits longer than the one before.
-    let turn = turn_waits.then(|| apply_key(ChildKind::Service, app.name()));
+    let turn = course
+        .turn_waits
+        .then(|| apply_key(ChildKind::Service, app.name()));
     let wanted: Vec<String> = draft.keys().into_iter().chain(taken).chain(turn).collect();
     drop_held(&mut draft, &failures);
     new.next_wake = [new.next_wake, failures.until, recheck(app, &told)]

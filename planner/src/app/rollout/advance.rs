@@ -63,8 +63,7 @@ impl Chart<'_, '_> {
         let (new, old) = (self.revision(&rollout.revision), self.revision(&stable));
         self.course.serve = Some(stable.clone());
         self.keep(&stable);
-        let carries = old.available() >= self.app.replicas();
-        if !carries && !self.app.spec.paused && self.is_apart(&new, &stable) {
+        if !self.carries(&old) && !self.app.spec.paused && self.is_apart(&new, &stable) {
             return self.come_back(rollout, &new, &stable);
         }
         if !self.is_beside(&new, &stable) {
@@ -113,11 +112,10 @@ impl Chart<'_, '_> {
     /// An earlier revision takes the place of one that can't carry everything. Emptied first it would never come: it
     /// comes up whole without traffic, and the Service turns to it at once.
     fn come_back(&mut self, mut rollout: RolloutStatus, new: &Revision<'_>, stable: &str) {
-        let all = self.app.replicas();
         self.keep(&new.hash);
         self.size_alone(stable, false);
-        self.resize(new, all, Vec::new());
-        if !new.is_current() || new.available() < all {
+        self.resize(new, self.app.replicas(), Vec::new());
+        if !new.is_current() || !self.carries(new) {
             if self.is_late(&mut rollout, new) {
                 return;
             }
@@ -142,7 +140,7 @@ impl Chart<'_, '_> {
             self.size_alone(stable, false);
             return false;
         }
-        if noted(self.app, new).base.as_deref() == Some(stable) {
+        if !self.is_apart(new, stable) {
             return true;
         }
         let what = format!(
@@ -201,20 +199,25 @@ impl Chart<'_, '_> {
         false
     }
 
+    /// The Service would be turned, but that is held back.
+    pub(super) fn wait_to_turn(&mut self) {
+        self.course.turn_waits = true;
+        self.mood(
+            "Progressing",
+            "ServiceBlocked",
+            "the Service can't be turned".to_owned(),
+        );
+    }
+
     /// Turns the Service to the new revision.
     fn promote(&mut self, rollout: &RolloutStatus, new: &Revision<'_>, stable: &str) -> bool {
         let all = self.app.replicas();
         if !self.may_turn {
-            self.course.turn_waits = true;
-            self.mood(
-                "Progressing",
-                "ServiceBlocked",
-                "the Service can't be turned".to_owned(),
-            );
+            self.wait_to_turn();
             return false;
         }
         self.course.serve = Some(new.hash.clone());
-        self.course.serve_guards = self.carries_all(new);
+        self.course.serve_guards = self.proof_that_carries(new);
         self.course.stable = Some(new.hash.clone());
         self.course.decision = Some(Decision {
             action: "Promote",

@@ -23,7 +23,7 @@ impl Chart<'_, '_> {
         let all = self.app.replicas();
         let main = self.revision(main);
         self.resize(&main, all, Vec::new());
-        if others_go && main.available() >= all && main.deployment.is_some() {
+        if others_go && self.carries(&main) && main.deployment.is_some() {
             let guards: Vec<Guard> = main.guard(all).into_iter().collect();
             self.empty_others(&[&main.hash], &guards);
         }
@@ -75,8 +75,13 @@ impl Chart<'_, '_> {
         }
     }
 
-    /// What turning the Service to a revision rests on: as many of its pods serve as are wanted.
-    pub(super) fn carries_all(&self, revision: &Revision<'_>) -> Vec<Guard> {
+    /// Whether as many pods of a revision serve as are wanted.
+    pub(super) fn carries(&self, revision: &Revision<'_>) -> bool {
+        revision.available() >= self.app.replicas()
+    }
+
+    /// What turning the Service to a revision rests on: that it carries everything.
+    pub(super) fn proof_that_carries(&self, revision: &Revision<'_>) -> Vec<Guard> {
         let serves = revision.guard(self.app.replicas());
         serves.into_iter().chain(self.app.none_wanted()).collect()
     }

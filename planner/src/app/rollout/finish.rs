@@ -48,9 +48,8 @@ impl Chart<'_, '_> {
     /// Whether the spec asks for another revision while this one can't carry everything: the others drain no further
     /// until it does, which may be never, and what was asked for may be what heals it.
     fn is_given_up(&self, rollout: &RolloutStatus) -> bool {
-        let carries = self.revision(&rollout.revision).available() >= self.app.replicas();
         let is_wanted = self.app.revision == rollout.revision || self.course.failed.is_some();
-        !carries && !is_wanted
+        !is_wanted && !self.carries(&self.revision(&rollout.revision))
     }
 
     /// Contract files run.
@@ -290,5 +289,5 @@ fn open_and_empty(chart: &Chart<'_, '_>, stable: &str) -> bool {
         .iter()
         .filter(|one| one.hash != stable)
         .all(|one| one.asked() == 0);
-    main.available() >= chart.app.replicas() && empty
+    chart.carries(&main) && empty
 }

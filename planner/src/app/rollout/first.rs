@@ -73,18 +73,13 @@ impl Chart<'_, '_> {
 
     fn complete_first(&mut self, rollout: RolloutStatus) {
         let revision = rollout.revision.clone();
-        if self.course.serve.as_ref() != Some(&revision) && self.may_turn {
-            self.course.serve_guards = self.carries_all(&self.revision(&revision));
-        }
-        if !self.may_turn && self.course.serve.as_ref() != Some(&revision) {
-            self.course.turn_waits = true;
-            self.mood(
-                "Progressing",
-                "ServiceBlocked",
-                "the Service can't be turned".to_owned(),
-            );
-            self.course.rollout = Some(rollout);
-            return;
+        if self.course.serve.as_ref() != Some(&revision) {
+            if !self.may_turn {
+                self.wait_to_turn();
+                self.course.rollout = Some(rollout);
+                return;
+            }
+            self.course.serve_guards = self.proof_that_carries(&self.revision(&revision));
         }
         self.course.serve = Some(revision.clone());
         self.decide(
