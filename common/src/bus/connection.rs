@@ -126,11 +126,13 @@ impl Connection {
         }
     }
 
-    /// Returns when the connection is down.
-    pub(super) async fn down(&self) {
-        let mut up = self.up.clone();
-        // The sender lives as long as the connection.
-        let _ = up.wait_for(|up| !*up).await;
+    /// Tells when the connection goes down or comes up.
+    pub(super) fn up(&self) -> watch::Receiver<bool> {
+        self.up.clone()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        *self.up.borrow()
     }
 
     /// Waits for the connection, as long as an answer would be waited for.

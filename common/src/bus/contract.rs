@@ -41,7 +41,7 @@ pub enum Broken {
 pub type Case = for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, Result<(), Broken>>;
 
 /// All cases with their names.
-pub const CASES: [(&str, Case); 14] = [
+pub const CASES: [(&str, Case); 15] = [
     ("a stream holds fifty", |f| fifty(f).boxed()),
     ("a subject holds one", |f| one_per_subject(f).boxed()),
     ("a fetch takes no more than asked", |f| {
@@ -50,6 +50,7 @@ pub const CASES: [(&str, Case); 14] = [
     ("a fetch waits for the first", |f| {
         waits_for_the_first(f).boxed()
     }),
+    ("who leaves gives back", |f| who_leaves(f).boxed()),
     ("a dropped fetch loses nothing", |f| {
         dropped_fetch(f).boxed()
     }),
@@ -115,6 +116,20 @@ async fn take_one(bus: &SharedBus, stream: Stream, wait: Duration) -> Result<Del
         .ok_or_else(|| Broken::Other(format!("nothing within {wait:?}")))
 }
 
+/// So many messages, which are there; no fetch brings more than it asks for.
+async fn take_all(bus: &SharedBus, stream: Stream, count: usize) -> Result<Vec<Delivery>, Broken> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let max = count - all.len();
+        let taken = bus.fetch(stream, max, SOON).await?;
+        holds((1..=max).contains(&taken.len()), || {
+            format!("{} of {max} came", taken.len())
+        })?;
+        all.extend(taken);
+    }
+    Ok(all)
+}
+
 async fn drain(bus: &SharedBus, stream: Stream) -> Result<usize, Broken> {
     let mut count = 0;
     loop {
@@ -173,7 +188,7 @@ async fn no_more_than_asked(fixture: &dyn Fixture) -> Result<(), Broken> {
     for name in ["a", "b", "c", "d", "e"] {
         send(bus, stream, name).await?;
     }
-    let taken = bus.fetch(stream, 3, SOON).await?;
+    let taken = take_all(bus, stream, 3).await?;
     let subjects: Vec<&str> = taken.iter().map(|d| d.subject.as_str()).collect();
     let expected = ["a", "b", "c"].map(|name| message(stream, name).subject);
     same(
@@ -182,7 +197,7 @@ async fn no_more_than_asked(fixture: &dyn Fixture) -> Result<(), Broken> {
         &expected.iter().map(String::as_str).collect(),
     )?;
     let begun = Instant::now();
-    let rest = bus.fetch(stream, 10, SOON).await?;
+    let rest = take_all(bus, stream, 2).await?;
     same(
         "the rest, first delivery",
         &rest.iter().map(|d| d.delivered).collect(),
@@ -229,6 +244,25 @@ async fn waits_for_the_first(fixture: &dyn Fixture) -> Result<(), Broken> {
         format!("took {:?}", begun.elapsed())
     })?;
     for delivery in taken {
+        delivery.acker.ack().await?;
+    }
+    Ok(())
+}
+
+async fn who_leaves(fixture: &dyn Fixture) -> Result<(), Broken> {
+    let (bus, stream) = (fixture.bus(), Stream::Plans);
+    send(bus, stream, "taken").await?;
+    let taken = bus.fetch(stream, 10, ACK_WAIT).await?;
+    // It may be delivered behind the fetch.
+    send(bus, stream, "behind").await?;
+    bus.leave(stream).await;
+    let begun = Instant::now();
+    let delivery = take_one(bus, stream, ACK_WAIT + SOON).await?;
+    holds(begun.elapsed() < ACK_WAIT / 2, || {
+        format!("came after {:?}", begun.elapsed())
+    })?;
+    same("body", &delivery.body, &b"behind".to_vec())?;
+    for delivery in taken.into_iter().chain([delivery]) {
         delivery.acker.ack().await?;
     }
     Ok(())

@@ -4,22 +4,24 @@
 //! when the server dies. Which refusal is which error is decided in [`super::answers`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::answers::{StreamInfo, read_info, read_publish};
 use super::connection::{Connection, Failure};
 use super::limits::ANSWER_WITHIN;
 use super::memory_queue::check;
-use super::pull::{Inbox, Pull};
+use super::pull::{self, Wish, unavailable};
 use super::rights::Role;
 use super::{
-    Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, signed,
+    Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, io_thread,
+    signed,
 };
 use crate::breaker::Standing;
 use crate::config::CommonArgs;
@@ -28,8 +30,8 @@ use crate::subject::Stream;
 /// The bus over a real nats-server.
 pub struct JetStreamBus {
     pub(super) connection: Connection,
-    /// Where the last pull of each stream was answered; with the one that is under way meanwhile.
-    inboxes: Arc<Mutex<HashMap<Stream, Inbox>>>,
+    /// The task that takes from each stream.
+    pulls: Mutex<HashMap<Stream, mpsc::UnboundedSender<Wish>>>,
 }
 
 impl JetStreamBus {
@@ -62,7 +64,7 @@ impl JetStreamBus {
         let name = format!("signalbox-{role}-{instance}");
         Ok(Arc::new(Self {
             connection: Connection::open(url, seed, role, &name).await?,
-            inboxes: Arc::default(),
+            pulls: Mutex::default(),
         }))
     }
 
@@ -95,40 +97,40 @@ impl JetStreamBus {
         }
     }
 
-    /// In a task of its own: when the caller goes away, what was taken meanwhile is given back.
     async fn take(
         &self,
         stream: Stream,
         max: usize,
         wait: Duration,
     ) -> Result<Vec<Delivery>, BusError> {
-        let connection = self.connection.clone();
-        let inboxes = Arc::clone(&self.inboxes);
-        let (mut sender, receiver) = oneshot::channel();
-        tokio::spawn(async move {
-            // None beside another pull of the same stream, which opens one of its own.
-            let inbox = lock(&inboxes).remove(&stream);
-            let mut pull = Pull::new(connection, stream, inbox);
-            let taken = tokio::select! {
-                taken = pull.take(max, wait) => taken,
-                () = sender.closed() => Ok(pull.drain()),
-            };
-            if let Some(inbox) = pull.end().await {
-                lock(&inboxes).insert(stream, inbox);
+        let Some(consumer) = stream.consumer() else {
+            let missing = format!("consumer of {}", stream.name());
+            return Err(BusError::Missing(missing));
+        };
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let (answer, taken) = oneshot::channel();
+        let until = Instant::now() + wait;
+        self.wish(stream, consumer, Wish::Take { max, until, answer });
+        taken
+            .await
+            .unwrap_or_else(|_| Err(unavailable("its task ended")))
+    }
+
+    /// Asks the task that takes from a stream, which begins with the first wish.
+    fn wish(&self, stream: Stream, consumer: &'static str, wish: Wish) {
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        let pull = pulls.entry(stream).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let task = pull::serve(self.connection.clone(), stream, consumer, receiver);
+            if let Err(error) = io_thread::spawn(task) {
+                tracing::error!(%error, "failed to start the bus thread");
             }
-            if let Err(Ok(unwanted)) = sender.send(taken) {
-                for delivery in unwanted {
-                    // Else it comes again after the ack wait.
-                    let _ = delivery.acker.nak().await;
-                }
-            }
+            sender
         });
-        receiver.await.unwrap_or_else(|_| {
-            Err(BusError::Unavailable(
-                "a fetch",
-                "its task ended".to_owned(),
-            ))
-        })
+        // Without its task the wish is dropped, which its sender is told.
+        let _ = pull.send(wish);
     }
 
     async fn info(&self, stream: Stream, offset: usize) -> Result<StreamInfo, BusError> {
@@ -164,10 +166,6 @@ impl JetStreamBus {
             }
         }
     }
-}
-
-fn lock(inboxes: &Mutex<HashMap<Stream, Inbox>>) -> MutexGuard<'_, HashMap<Stream, Inbox>> {
-    inboxes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Values that a header can't hold are left out: they come from names, and those are escaped.
@@ -209,6 +207,19 @@ impl Bus for JetStreamBus {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Vec<Delivery>, BusError>> {
         self.take(stream, max, wait).boxed()
+    }
+
+    fn leave(&self, stream: Stream) -> BoxFuture<'_, ()> {
+        async move {
+            let Some(consumer) = stream.consumer() else {
+                return;
+            };
+            let (answer, left) = oneshot::channel();
+            self.wish(stream, consumer, Wish::Leave(answer));
+            // At the end nobody waits for a server that is away.
+            let _ = tokio::time::timeout(ANSWER_WITHIN, left).await;
+        }
+        .boxed()
     }
 
     fn subjects(&self, stream: Stream) -> BoxFuture<'_, Result<BTreeMap<String, u64>, BusError>> {

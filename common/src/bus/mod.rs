@@ -6,6 +6,7 @@
 mod answers;
 mod connection;
 pub mod contract;
+mod deliveries;
 pub mod ensure;
 pub mod heartbeat;
 mod io_thread;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -37,14 +39,20 @@ pub trait Bus: Send + Sync + 'static {
     /// Stores a message; done when the server has acknowledged it.
     fn publish(&self, message: Message) -> BoxFuture<'_, Result<u64, PublishError>>;
 
-    /// Takes up to `max` messages of a work queue, waiting up to `wait` for the first.
-    /// Never takes more than it returns: what is delivered is being worked on.
+    /// Takes up to `max` messages of a work queue, waiting up to `wait` for the first. Behind a fetch that brought
+    /// some, the rest of `max` may be delivered already: whoever fetches once fetches on, or leaves.
     fn fetch(
         &self,
         stream: Stream,
         max: usize,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Vec<Delivery>, BusError>>;
+
+    /// Takes nothing more from a stream: what was delivered for the next fetch is given back.
+    fn leave(&self, stream: Stream) -> BoxFuture<'_, ()> {
+        let _ = stream;
+        std::future::ready(()).boxed()
+    }
 
     /// Subjects that hold messages (queued or delivered), each with its number of messages.
     fn subjects(&self, stream: Stream) -> BoxFuture<'_, Result<BTreeMap<String, u64>, BusError>>;

@@ -1,31 +1,58 @@
-//! One pull of a work queue: what is there now, else the first that comes.
+//! Taking from a work queue: whoever fetches is served from one request, which stays open while it has places.
 //!
-//! The request is one-shot (`no_wait` with an end): the server answers with what it has and closes the
-//! request, so nothing is delivered to a pull that has ended. Its inbox serves the next pull, since each new
-//! subscription costs the server what it knows of where messages go. Takes the durable consumer as it is.
+//! One task for each stream owns the request and its inbox. A request ends with the wait of the fetch that made
+//! it, so nothing is delivered once nobody fetches any more; what comes in between two fetches is kept for the
+//! next one, and given back if there is none. Takes the durable consumer as it is.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use async_nats::{StatusCode, Subscriber};
+use async_nats::Subscriber;
+use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::answers::read_reply;
 use super::connection::Connection;
-use super::jetstream::JetStreamAcker;
+use super::deliveries::{Step, read};
 use super::{BusError, Delivery};
-use crate::record::ANSWER;
 use crate::subject::Stream;
 
 /// How much later than asked for the server may end a request.
 const GRACE: Duration = Duration::from_secs(1);
-/// What follows a first delivery comes at once.
-const BURST: Duration = Duration::from_millis(500);
+/// What was delivered behind a fetch waits this long for the next one.
+const KEPT: Duration = Duration::from_millis(500);
 
-/// Where pulls of one stream are answered, one after the other.
-pub(super) struct Inbox {
+/// What the task of a stream is asked.
+pub(super) enum Wish {
+    /// At most so many messages, or none once it is time.
+    Take {
+        max: usize,
+        until: Instant,
+        answer: oneshot::Sender<Result<Vec<Delivery>, BusError>>,
+    },
+    /// Nothing more; answered when everything that nobody took is given back.
+    Leave(oneshot::Sender<()>),
+}
+
+/// A fetch that waits.
+struct Waiting {
+    max: usize,
+    until: Instant,
+    answer: oneshot::Sender<Result<Vec<Delivery>, BusError>>,
+}
+
+/// A request of which the server may still deliver.
+struct Request {
+    /// Where its end is told.
+    reply: String,
+    left: usize,
+    ends: Instant,
+    refused: BoxFuture<'static, ()>,
+    up: watch::Receiver<bool>,
+}
+
+struct Inbox {
     subscriber: Subscriber,
     /// Subject before the number of a request.
     prefix: String,
@@ -33,157 +60,265 @@ pub(super) struct Inbox {
     asked: u64,
 }
 
-pub(super) struct Pull {
-    connection: Connection,
-    stream: Stream,
-    inbox: Option<Inbox>,
-    /// The server may still deliver to the last request.
-    open: bool,
-    taken: Vec<Delivery>,
+/// What happens next.
+enum News {
+    Wish(Option<Wish>),
+    Message(Option<async_nats::Message>),
+    /// The first fetch has waited long enough.
+    Late,
+    /// What is kept has.
+    Unkept,
+    /// The caller of the first fetch went away.
+    Unwanted,
+    Refused,
+    /// The connection went down, or was down.
+    Interrupted,
+    /// The server should have ended the request by now.
+    Silent,
 }
 
-/// What a message of the server means for a pull.
-enum Step {
-    Delivered,
-    Ended,
-    /// Other pulls wait for more than there is; only a waiting request gets its turn.
-    Crowded,
+/// The task of one stream.
+struct Pull {
+    connection: Connection,
+    stream: Stream,
+    /// Subject of requests.
+    subject: String,
+    waiting: VecDeque<Waiting>,
+    kept: VecDeque<Delivery>,
+    kept_until: Instant,
+    inbox: Option<Inbox>,
+    request: Option<Request>,
+}
+
+/// Serves the fetches of a stream until nobody can ask any more.
+pub(super) async fn serve(
+    connection: Connection,
+    stream: Stream,
+    consumer: &'static str,
+    mut wishes: mpsc::UnboundedReceiver<Wish>,
+) {
+    let mut pull = Pull {
+        connection,
+        stream,
+        subject: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", stream.name()),
+        waiting: VecDeque::new(),
+        kept: VecDeque::new(),
+        kept_until: Instant::now(),
+        inbox: None,
+        request: None,
+    };
+    loop {
+        pull.hand_out();
+        pull.let_go();
+        if pull.request.is_none()
+            && let Some((max, until)) = pull.first()
+            && let Err(error) = pull.ask(max, until).await
+        {
+            pull.fail(&error);
+        }
+        match pull.news(&mut wishes).await {
+            News::Wish(None) => return pull.leave().await,
+            News::Wish(Some(Wish::Take { max, until, answer })) => {
+                pull.waiting.push_back(Waiting { max, until, answer });
+            }
+            News::Wish(Some(Wish::Leave(answer))) => {
+                pull.leave().await;
+                // Who asked may not wait for it.
+                let _ = answer.send(());
+            }
+            News::Message(message) => {
+                pull.message(message);
+                pull.burst();
+            }
+            News::Late => {}
+            News::Unkept | News::Unwanted => pull.leave().await,
+            News::Refused => {
+                let what = format!("to take from {}", stream.name());
+                pull.fail(&BusError::Forbidden(what));
+            }
+            News::Interrupted => pull.interrupted(),
+            News::Silent => pull.fail(&unavailable("no answer in time")),
+        }
+    }
 }
 
 impl Pull {
-    /// `inbox`: the one of the pull before, if there is one.
-    pub(super) const fn new(connection: Connection, stream: Stream, inbox: Option<Inbox>) -> Self {
-        Self {
-            connection,
-            stream,
-            inbox,
-            open: false,
-            taken: Vec::new(),
+    /// What the first fetch that waits asks for.
+    fn first(&self) -> Option<(usize, Instant)> {
+        let first = self.waiting.front()?;
+        Some((first.max, first.until))
+    }
+
+    async fn news(&mut self, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> News {
+        let (late, unkept) = match self.waiting.front() {
+            Some(first) => (self.is_own_end(first).then_some(first.until), None),
+            None => {
+                let any = !self.kept.is_empty() || self.request.is_some();
+                (None, any.then_some(self.kept_until))
+            }
+        };
+        let (unwanted, message) = (self.waiting.front_mut(), self.inbox.as_mut());
+        let (refused, up, silent) = match &mut self.request {
+            Some(request) => (
+                Some(&mut request.refused),
+                Some(&mut request.up),
+                Some(request.ends + GRACE),
+            ),
+            None => (None, None, None),
+        };
+        tokio::select! {
+            biased;
+            () = if_some(refused, |refused| refused) => News::Refused,
+            message = if_some(message, |inbox| inbox.subscriber.next()) => News::Message(message),
+            // An error: the connection is gone for good, and every call says so.
+            _ = if_some(up, watch::Receiver::changed) => News::Interrupted,
+            wish = wishes.recv() => News::Wish(wish),
+            () = if_some(unwanted, |first| first.answer.closed()) => News::Unwanted,
+            () = if_some(late, sleep_until) => News::Late,
+            () = if_some(unkept, sleep_until) => News::Unkept,
+            () = if_some(silent, sleep_until) => News::Silent,
         }
     }
 
-    /// What was taken so far, and what is already here.
-    pub(super) fn drain(&mut self) -> Vec<Delivery> {
-        while let Some(Some(message)) = self
-            .inbox
-            .as_mut()
-            .and_then(|inbox| inbox.subscriber.next().now_or_never())
-        {
-            if let Ok((_, Some(delivery))) = read(&self.connection, self.stream, message) {
-                self.taken.push(delivery);
+    /// Gives what is there to who waits.
+    fn hand_out(&mut self) {
+        while !self.kept.is_empty() {
+            let Some(first) = self.waiting.pop_front() else {
+                return;
+            };
+            let count = first.max.min(self.kept.len());
+            let taken = self.kept.drain(..count).collect();
+            self.kept_until = Instant::now() + KEPT;
+            if let Err(Ok(unwanted)) = first.answer.send(Ok(taken)) {
+                for delivery in unwanted.into_iter().rev() {
+                    self.kept.push_front(delivery);
+                }
             }
         }
-        std::mem::take(&mut self.taken)
     }
 
-    /// The inbox, for the next pull: unless this one may still be answered.
-    pub(super) async fn end(&mut self) -> Option<Inbox> {
-        let inbox = self.inbox.take();
-        if !self.open {
-            return inbox;
-        }
-        self.open = false;
-        if let Some(mut inbox) = inbox {
-            // A lost connection ends the subscription by itself.
-            let _ = inbox.subscriber.unsubscribe().await;
-        }
-        None
-    }
-
-    pub(super) async fn take(
-        &mut self,
-        max: usize,
-        wait: Duration,
-    ) -> Result<Vec<Delivery>, BusError> {
-        let Some(consumer) = self.stream.consumer() else {
-            return Err(BusError::Missing(format!(
-                "consumer of {}",
-                self.stream.name()
-            )));
-        };
-        if max == 0 {
-            return Ok(Vec::new());
-        }
+    async fn ask(&mut self, max: usize, until: Instant) -> Result<(), BusError> {
         let up = self.connection.wait_until_up().await;
         up.map_err(|failure| failure.into_error("a fetch", self.stream.name()))?;
-        let subject = format!(
-            "$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}",
-            self.stream.name()
-        );
-        let until = Instant::now() + wait;
-        let refused = self.connection.refused(subject.clone());
-        let connection = self.connection.clone();
-        let pulled = tokio::select! {
-            pulled = self.pull(&subject, max, until) => pulled,
-            () = refused => Err(BusError::Forbidden(format!("to take from {}", self.stream.name()))),
-            () = connection.down() => Err(unavailable("lost the connection")),
-            () = sleep_until(until + GRACE) => Err(unavailable("no answer in time")),
-        };
-        match pulled {
-            Err(error) if self.taken.is_empty() => Err(error),
-            Ok(()) | Err(_) => Ok(self.drain()),
-        }
-    }
-
-    async fn pull(&mut self, subject: &str, max: usize, until: Instant) -> Result<(), BusError> {
-        match self.ask(subject, max, true, until).await? {
-            Step::Crowded => self.ask(subject, 1, false, until).await.map(drop),
-            Step::Delivered | Step::Ended => Ok(()),
-        }
-    }
-
-    async fn ask(
-        &mut self,
-        subject: &str,
-        max: usize,
-        one_shot: bool,
-        until: Instant,
-    ) -> Result<Step, BusError> {
+        let mut up = self.connection.up();
+        up.mark_unchanged();
+        let refused = self.connection.refused(self.subject.clone()).boxed();
         let client = self.connection.client.clone();
-        let mut inbox = match self.end().await {
+        let inbox = match self.inbox.take() {
             Some(inbox) => inbox,
             None => Inbox::open(&client).await?,
         };
+        let inbox = self.inbox.insert(inbox);
         inbox.asked += 1;
         let reply = format!("{}.{}", inbox.prefix, inbox.asked);
-        let subscriber = &mut self.inbox.insert(inbox).subscriber;
         // At least a moment: the server takes 0 for no end at all.
         let expires = until
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(1));
-        let body = format!(
-            r#"{{"batch":{max},"expires":{},"no_wait":{one_shot}}}"#,
-            expires.as_nanos()
-        );
-        self.open = true;
-        let sent = client
-            .publish_with_reply(subject.to_owned(), reply.clone(), body.into())
-            .await;
-        sent.map_err(|error| unavailable(&error.to_string()))?;
-        // Whoever asks limits the wait for the first.
-        let mut end = until + GRACE * 2;
-        while self.taken.len() < max {
-            let message = tokio::select! {
-                message = subscriber.next() => message,
-                () = sleep_until(end) => return Err(unavailable("no answer in time")),
-            };
-            let message = message.ok_or_else(|| unavailable("lost the subscription"))?;
-            let is_own = message.subject.as_str() == reply;
-            match read(&self.connection, self.stream, message)? {
-                (Step::Delivered, Some(delivery)) => {
-                    self.taken.push(delivery);
-                    end = end.min(Instant::now() + BURST);
+        let body = format!(r#"{{"batch":{max},"expires":{}}}"#, expires.as_nanos());
+        let subject = self.subject.clone();
+        let sent = client.publish_with_reply(subject, reply.clone(), body.into());
+        sent.await
+            .map_err(|error| unavailable(&error.to_string()))?;
+        self.request = Some(Request {
+            reply,
+            left: max,
+            ends: until,
+            refused,
+            up,
+        });
+        Ok(())
+    }
+
+    /// What has come with it.
+    fn burst(&mut self) {
+        while let Some(inbox) = &mut self.inbox
+            && let Some(message) = inbox.subscriber.next().now_or_never()
+        {
+            self.message(message);
+        }
+    }
+
+    fn message(&mut self, message: Option<async_nats::Message>) {
+        let Some(message) = message else {
+            self.inbox = None;
+            return self.fail(&unavailable("lost the subscription"));
+        };
+        let open = self.request.as_ref();
+        let is_own = open.is_some_and(|request| request.reply == message.subject.as_str());
+        match read(&self.connection, self.stream, message) {
+            Ok(Step::Delivered(delivery)) => {
+                self.kept.push_back(*delivery);
+                self.kept_until = Instant::now() + KEPT;
+                if let Some(request) = &mut self.request {
+                    request.left = request.left.saturating_sub(1);
                 }
-                (step @ (Step::Ended | Step::Crowded), _) if is_own => {
-                    self.open = false;
-                    return Ok(step);
+                if self.request.as_ref().is_some_and(|open| open.left == 0) {
+                    self.request = None;
                 }
-                // Nothing to take, or the end of a request that had all it asked for.
-                (Step::Delivered, None) | (Step::Ended | Step::Crowded, _) => {}
+            }
+            // Of an earlier request; or nothing to take.
+            Ok(Step::Ended) if is_own => self.request = None,
+            Ok(Step::Ended | Step::Nothing) => {}
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Whether a fetch ends by itself: that of the request waits until the server has told its end, or is silent.
+    fn is_own_end(&self, waiting: &Waiting) -> bool {
+        let request = self.request.as_ref();
+        request.is_none_or(|request| waiting.until < request.ends)
+    }
+
+    /// Whoever has waited long enough goes without.
+    fn let_go(&mut self) {
+        let now = Instant::now();
+        while let Some(first) = self.waiting.front()
+            && first.until <= now
+            && self.is_own_end(first)
+            && let Some(first) = self.waiting.pop_front()
+        {
+            // Nobody may be waiting any more.
+            let _ = first.answer.send(Ok(Vec::new()));
+            self.kept_until = now + KEPT;
+        }
+    }
+
+    /// Whoever waits is told. What the server may still deliver for the request has no inbox any more.
+    fn fail(&mut self, error: &BusError) {
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.answer.send(Err(error.clone()));
+        }
+        self.request = None;
+        self.inbox = None;
+    }
+
+    /// Requests end with their connection. Only who meets one that is down is told.
+    fn interrupted(&mut self) {
+        if self.connection.is_up() {
+            (self.request, self.inbox) = (None, None);
+        } else {
+            self.fail(&unavailable("lost the connection"));
+        }
+    }
+
+    /// Takes nothing more, and gives back what nobody took.
+    async fn leave(&mut self) {
+        self.request = None;
+        if let Some(mut inbox) = self.inbox.take() {
+            // A lost connection ends the subscription by itself.
+            let _ = inbox.subscriber.unsubscribe().await;
+            while let Some(Some(message)) = inbox.subscriber.next().now_or_never() {
+                if let Ok(Step::Delivered(delivery)) = read(&self.connection, self.stream, message)
+                {
+                    self.kept.push_back(*delivery);
+                }
             }
         }
-        self.open = false;
-        Ok(Step::Delivered)
+        let unwanted: Vec<Delivery> = self.kept.drain(..).collect();
+        // Else they come again after the ack wait.
+        join_all(unwanted.iter().map(|delivery| delivery.acker.nak())).await;
+        self.waiting.retain(|first| !first.answer.is_closed());
     }
 }
 
@@ -199,59 +334,14 @@ impl Inbox {
     }
 }
 
-fn unavailable(why: &str) -> BusError {
+/// What comes of it, if it is there; else never anything.
+async fn if_some<T, F: Future>(it: Option<T>, then: impl FnOnce(T) -> F) -> F::Output {
+    match it {
+        Some(it) => then(it).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn unavailable(why: &str) -> BusError {
     BusError::Unavailable("a fetch", why.to_owned())
-}
-
-fn read(
-    connection: &Connection,
-    stream: Stream,
-    message: async_nats::Message,
-) -> Result<(Step, Option<Delivery>), BusError> {
-    let about = message.description.as_deref().unwrap_or_default();
-    match message.status {
-        None | Some(StatusCode::OK) => Ok((Step::Delivered, delivery(connection, stream, message))),
-        Some(StatusCode::TIMEOUT) if about.contains("Requests Pending") => {
-            Ok((Step::Crowded, None))
-        }
-        Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => Ok((Step::Ended, None)),
-        Some(StatusCode::NO_RESPONDERS) => Err(missing(stream)),
-        Some(_) if about.contains("Consumer Deleted") => Err(missing(stream)),
-        Some(status) => Err(unavailable(&format!("{status} {about}"))),
-    }
-}
-
-fn missing(stream: Stream) -> BusError {
-    let consumer = stream.consumer().unwrap_or_default();
-    BusError::Missing(format!("consumer {consumer} of {}", stream.name()))
-}
-
-/// None if it is no delivery of a consumer: nothing that could be acknowledged.
-fn delivery(
-    connection: &Connection,
-    stream: Stream,
-    message: async_nats::Message,
-) -> Option<Delivery> {
-    let reply = message.reply?.to_string();
-    let (delivered, sequence) = read_reply(&reply)?;
-    let mut headers = BTreeMap::new();
-    for (name, values) in message.headers.iter().flat_map(async_nats::HeaderMap::iter) {
-        if let Some(value) = values.first() {
-            headers.insert(name.to_string(), value.to_string());
-        }
-    }
-    Some(Delivery {
-        stream,
-        subject: message.subject.to_string(),
-        reply: headers.get(ANSWER).cloned(),
-        headers,
-        body: message.payload.to_vec(),
-        delivered,
-        sequence,
-        acker: Arc::new(JetStreamAcker {
-            connection: connection.clone(),
-            reply,
-            stream,
-        }),
-    })
 }

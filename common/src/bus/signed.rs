@@ -201,6 +201,10 @@ impl Bus for SignedBus {
         .boxed()
     }
 
+    fn leave(&self, stream: Stream) -> BoxFuture<'_, ()> {
+        self.inner.leave(stream)
+    }
+
     fn subjects(&self, stream: Stream) -> BoxFuture<'_, Result<BTreeMap<String, u64>, BusError>> {
         self.inner.subjects(stream)
     }

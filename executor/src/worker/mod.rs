@@ -91,6 +91,7 @@ pub(crate) async fn work(
         }
     }
     tracing::info!(plans = running.len(), "ending the plans under way");
+    shared.bus.leave(Stream::Plans).await;
     while let Some(ended) = running.join_next().await {
         told(ended, &shared);
     }

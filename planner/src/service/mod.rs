@@ -100,6 +100,7 @@ pub async fn run_with(
     let desk = Arc::new(Desk::new(bus.clone(), by, counts, shutdown.clone()));
     let free = Arc::new(Semaphore::new(WORKERS));
     take_events(&bus, &desk, &free, &checks, &shutdown).await;
+    bus.leave(Stream::Events).await;
     let all = u32::try_from(WORKERS).unwrap_or(u32::MAX);
     if tokio::time::timeout(GRACE, free.acquire_many(all))
         .await
