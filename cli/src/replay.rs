@@ -171,24 +171,29 @@ fn judge(
     });
 }
 
-/// What differs between two plans; versions of the planner and of the message do not count.
+/// What differs between two plans; versions of the planner and of the message do not count, nor what planners of
+/// different versions foresee.
 fn changes(before: &Value, now: &Value) -> Vec<String> {
     let mut found = Vec::new();
+    let foresees = before.get("planner") == now.get("planner");
     walk(
         "",
-        &without_version(before),
-        &without_version(now),
+        &without_version(before, foresees),
+        &without_version(now, foresees),
         &mut found,
     );
     found.truncate(MAX_CHANGES);
     found
 }
 
-fn without_version(plan: &Value) -> Value {
+fn without_version(plan: &Value, foresees: bool) -> Value {
     let mut plan = plan.clone();
     if let Some(fields) = plan.as_object_mut() {
         fields.remove("planner");
         fields.remove("schema");
+        if !foresees {
+            fields.remove("rest");
+        }
     }
     plan
 }
@@ -261,6 +266,7 @@ mod tests {
             cause: Cause::Resync.label().to_owned(),
             actor: String::new(),
             trigger: None,
+            rest: None,
             verdict: Verdict::Waiting {
                 until: None,
                 on: on.to_owned(),

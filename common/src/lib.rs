@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod class;
 pub mod digest;
 pub mod id;
+pub mod json;
 pub mod kinds;
 pub mod rights;
 pub mod subject;

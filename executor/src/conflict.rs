@@ -87,7 +87,10 @@ pub(crate) async fn write_from(
             How::Put => Write::Put(&body),
         };
         let err = match ctx.api.write(&target, write).await {
-            Ok(object) => return Ok(applied(&target, &object, &version, tries > 0)),
+            Ok(object) => {
+                let exact = fenced.is_done(&object);
+                return Ok(applied(&target, &object, &version, tries > 0, exact));
+            }
             Err(err) => err,
         };
         if err.unanswered {
@@ -158,12 +161,23 @@ pub(crate) fn gone(err: &ActionError) -> ActionError {
     }
 }
 
-/// A write that the server confirmed. An unchanged version says that nothing had to be written.
-pub(crate) fn applied(target: &Target, object: &Value, sent: &str, retried: bool) -> Applied {
+/// A write that the server confirmed. An unchanged version says that nothing had to be written. `exact`: the answer
+/// shows what was to be written; admission of somebody else's may have changed it.
+pub(crate) fn applied(
+    target: &Target,
+    object: &Value,
+    sent: &str,
+    retried: bool,
+    exact: bool,
+) -> Applied {
     if version_of(object) == sent {
         return Applied::found_done();
     }
-    Applied::done(written(target, object, retried))
+    Applied {
+        result: ActionResult::Done,
+        written: vec![written(target, object, retried)],
+        exact: exact && !retried,
+    }
 }
 
 /// Done already, with the version found, for the watcher.
@@ -171,6 +185,7 @@ pub(crate) fn found(target: &Target, live: &Value) -> Applied {
     Applied {
         result: ActionResult::FoundDone,
         written: vec![written(target, live, true)],
+        exact: false,
     }
 }
 

@@ -87,6 +87,8 @@ pub(crate) struct Applied {
     pub(crate) result: ActionResult,
     /// What was written.
     pub(crate) written: Vec<Written>,
+    /// The answer to its first try shows what was to be written, with nothing of it left out or changed.
+    pub(crate) exact: bool,
 }
 
 impl Applied {
@@ -95,14 +97,7 @@ impl Applied {
         Self {
             result: ActionResult::FoundDone,
             written: Vec::new(),
-        }
-    }
-
-    /// One object was written.
-    pub(crate) fn done(written: Written) -> Self {
-        Self {
-            result: ActionResult::Done,
-            written: vec![written],
+            exact: false,
         }
     }
 }

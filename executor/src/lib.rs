@@ -12,7 +12,6 @@ mod conflict;
 mod context;
 mod error;
 mod guards;
-mod json;
 mod limits;
 mod metrics;
 mod references;

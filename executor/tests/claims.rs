@@ -163,6 +163,7 @@ impl Bench {
             cause: "spec".to_owned(),
             actor: "user".to_owned(),
             trigger: None,
+            rest: None,
             verdict: Verdict::Act {
                 actions: vec![planned],
             },

@@ -10,6 +10,7 @@ mod failure;
 mod fence;
 mod migration;
 mod plan;
+mod rest;
 mod stalled;
 mod status;
 pub mod variant;

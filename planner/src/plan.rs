@@ -4,20 +4,20 @@
 
 use signalbox_common::digest;
 use signalbox_common::kinds::Kind;
-use signalbox_common::wire::{Observation, Plan, SCHEMA};
+use signalbox_common::wire::{Observation, Plan, SCHEMA, Verdict};
 
 use crate::draft::Draft;
 use crate::variant::{self, Variant};
-use crate::{app, fence, migration, stalled};
+use crate::{app, fence, migration, rest, stalled};
 
 /// Version of this planner: the crate's and its rules'. It stands in every plan, and what one version
 /// could not plan is tried again by another.
 #[must_use]
 pub fn version() -> &'static str {
     match variant::chosen() {
-        Variant::ChangedRule => concat!(env!("CARGO_PKG_VERSION"), "+rules.1-changed"),
+        Variant::ChangedRule => concat!(env!("CARGO_PKG_VERSION"), "+rules.2-changed"),
         Variant::Released | Variant::ChangedRenderer | Variant::Defect => {
-            concat!(env!("CARGO_PKG_VERSION"), "+rules.1")
+            concat!(env!("CARGO_PKG_VERSION"), "+rules.2")
         }
     }
 }
@@ -25,6 +25,13 @@ pub fn version() -> &'static str {
 /// What is to be done about what was seen.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
+    let verdict = decide(seen).into_verdict();
+    let rest = match &verdict {
+        Verdict::Act { actions } => {
+            rest::foresee(seen, actions, |next| decide(next).into_verdict())
+        }
+        Verdict::Settled | Verdict::Waiting { .. } => None,
+    };
     Plan {
         schema: SCHEMA,
         reconcile_id: seen.reconcile_id,
@@ -35,7 +42,8 @@ pub fn plan(seen: &Observation) -> Plan {
         cause: seen.cause.label().to_owned(),
         actor: seen.cause.actor(),
         trigger: seen.cause.trigger().map(|trigger| trigger.id.clone()),
-        verdict: decide(seen).into_verdict(),
+        verdict,
+        rest,
     }
 }
 

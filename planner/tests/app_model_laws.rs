@@ -38,6 +38,7 @@ fn a_minimal_app_costs_four_writes_and_one_when_it_is_ready() {
     assert_eq!(keys(&mut cluster).len(), 4, "{:?}", keys(&mut cluster));
     cluster.flight(usize::MAX);
     assert!(keys(&mut cluster).is_empty(), "{:?}", keys(&mut cluster));
+    assert_eq!(cluster.rests, 1, "as it was foreseen");
     cluster.settle();
     assert_eq!(keys(&mut cluster), ["status"]);
     cluster.drive(None);

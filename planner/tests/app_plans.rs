@@ -2,7 +2,9 @@
 //!
 //! The observations are those of the model cluster at the moment that the file's name tells of.
 
-use signalbox_common::wire::Observation;
+use serde::Serialize;
+use signalbox_common::wire::plan::Rest;
+use signalbox_common::wire::{Observation, Plan, Verdict};
 use signalbox_planner::plan;
 
 #[test]
@@ -16,6 +18,24 @@ fn every_observation_has_its_plan() {
         let text = std::fs::read_to_string(path).unwrap();
         let seen: Observation = serde_json::from_str(&text).unwrap();
         let plan = plan(&seen);
-        insta::assert_yaml_snapshot!(plan.verdict);
+        insta::assert_yaml_snapshot!(Decided::of(plan));
     });
+}
+
+/// What a plan decides.
+#[derive(Serialize)]
+struct Decided {
+    #[serde(flatten)]
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rest: Option<Rest>,
+}
+
+impl Decided {
+    fn of(plan: Plan) -> Self {
+        Self {
+            verdict: plan.verdict,
+            rest: plan.rest,
+        }
+    }
 }

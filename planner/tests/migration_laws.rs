@@ -22,7 +22,7 @@ use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::kinds::Kind;
 use signalbox_common::wire::action::{ClaimStep, Effect, SqlEffect};
 use signalbox_common::wire::observation::StepLease;
-use signalbox_common::wire::plan::{PlannedAction, Verdict};
+use signalbox_common::wire::plan::{PlannedAction, Rest, Verdict};
 use signalbox_common::wire::{Action, Cause, LiveObject, Observation, Plan};
 use signalbox_planner::plan;
 use uuid::Uuid;
@@ -260,10 +260,14 @@ impl World {
     fn run(&mut self, accidents: &mut dyn Iterator<Item = (Option<usize>, bool, Fate)>) -> usize {
         for flight in 1..400 {
             let (crash, half, fate) = accidents.next().unwrap_or((None, false, Fate::Succeeds));
-            match self.plan(Cause::Timer).verdict {
+            let Plan { verdict, rest, .. } = self.plan(Cause::Timer);
+            match verdict {
                 Verdict::Act { actions } => {
                     assert!(!actions.is_empty());
                     self.execute(&actions, crash, half);
+                    if crash.is_none_or(|at| at >= actions.len()) {
+                        self.check_rest(rest);
+                    }
                     if !self.finish_work(fate) {
                         self.pass(7);
                     }
@@ -286,6 +290,16 @@ impl World {
             "no end: {}",
             serde_json::to_string_pretty(&self.status).unwrap()
         );
+    }
+
+    /// What a plan foresaw: a look behind it finds nothing to do.
+    fn check_rest(&mut self, rest: Option<Rest>) {
+        let Some(rest) = rest else { return };
+        match self.plan(Cause::Outcome).verdict {
+            Verdict::Settled => assert_eq!(rest.until, None),
+            Verdict::Waiting { until, .. } => assert_eq!(rest.until, until),
+            Verdict::Act { actions } => panic!("unforeseen: {actions:#?}"),
+        }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Value)) {

@@ -213,6 +213,7 @@ async fn stand_in(
                 live: None,
                 not_before: None,
                 late: Vec::new(),
+                rest: None,
             };
             let body = serde_json::to_vec(&outcome).unwrap();
             let (key, id) = (&observation.key, observation.reconcile_id);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::late::LateWrite;
 use super::live::LiveObject;
+use super::plan::Rest;
 use crate::class::ErrorClass;
 use crate::id::{ObjectKey, ReconcileId, StepId};
 
@@ -42,6 +43,9 @@ pub struct Outcome {
     /// What requests of the plan, whose end nobody knows, may still change: the next plan fences it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub late: Vec<LateWrite>,
+    /// The plan's own, if all of it was written as it was to be: then no look behind it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
 }
 
 /// What came of a plan.

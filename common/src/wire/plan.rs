@@ -35,6 +35,18 @@ pub struct Plan {
     pub trigger: Option<String>,
     /// What to do.
     pub verdict: Verdict,
+    /// What the planner foresees behind the actions: it would find nothing to do. None: the object is looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
+}
+
+/// Nothing to do: until something changes, or a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rest {
+    /// When to look again, if time alone may end it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What to do.

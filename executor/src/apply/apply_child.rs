@@ -14,7 +14,7 @@ use crate::api::target::is_name;
 use crate::conflict::{self, Fenced, How};
 use crate::context::{Applied, PlanContext};
 use crate::error::ActionError;
-use crate::json;
+use signalbox_common::json;
 
 /// Applies a child.
 pub(super) async fn apply(

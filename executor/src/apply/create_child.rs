@@ -13,7 +13,8 @@ use crate::api::{Target, Write};
 use crate::conflict;
 use crate::context::{Applied, PlanContext};
 use crate::error::ActionError;
-use crate::{guards, json};
+use crate::guards;
+use signalbox_common::json;
 
 /// Only if absent.
 const ABSENT: &str = "1";
@@ -28,7 +29,10 @@ pub(super) async fn create(
     guards::hold(ctx, guards).await?;
     let body = body(&target, child, None, ABSENT);
     match ctx.api.write(&target, Write::Apply(&body)).await {
-        Ok(object) => Ok(conflict::applied(&target, &object, "", false)),
+        Ok(object) => {
+            let exact = is_done(child, &object);
+            Ok(conflict::applied(&target, &object, "", false, exact))
+        }
         Err(err) if err.code == Some(409) || err.unanswered => met(ctx, &target, child, err).await,
         Err(err) => Err(err),
     }

@@ -91,5 +91,6 @@ fn deleted(child: &DeleteChild, version: &str, result: ActionResult) -> Applied 
     Applied {
         result,
         written: vec![written],
+        exact: false,
     }
 }

@@ -32,6 +32,7 @@ pub(super) async fn emit(
         Ok(_) => Ok(Applied {
             result: ActionResult::Done,
             written: Vec::new(),
+            exact: true,
         }),
         Err(err) if err.code == Some(409) => Ok(Applied::found_done()),
         Err(err) => Err(err),

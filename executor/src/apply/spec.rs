@@ -12,7 +12,7 @@ use crate::api::target::is_name;
 use crate::conflict::{self, Fenced, How};
 use crate::context::{Applied, PlanContext};
 use crate::error::ActionError;
-use crate::json;
+use signalbox_common::json;
 
 /// Patches the spec of the plan's object, or of one that it is linked with.
 pub(super) async fn patch(

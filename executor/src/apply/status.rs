@@ -11,7 +11,7 @@ use crate::api::Target;
 use crate::conflict::{self, Fenced, How};
 use crate::context::{Applied, PlanContext};
 use crate::error::ActionError;
-use crate::json;
+use signalbox_common::json;
 
 /// Patches the status of the plan's object.
 pub(super) async fn patch(

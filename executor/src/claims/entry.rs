@@ -167,7 +167,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::merged;
+    use signalbox_common::json::merged;
 
     fn entry() -> Entry {
         Entry {

@@ -94,6 +94,7 @@ impl LongWork {
             return Ok(Applied {
                 result: ActionResult::Running,
                 written: Vec::new(),
+                exact: false,
             });
         }
         let place = self.places.enter(&ctx.key.namespace);
@@ -106,6 +107,7 @@ impl LongWork {
                 return Ok(Applied {
                     result: ActionResult::Running,
                     written: Vec::new(),
+                    exact: false,
                 });
             }
         };
@@ -143,6 +145,7 @@ impl LongWork {
         Ok(Applied {
             result: ActionResult::Running,
             written: vec![written],
+            exact: false,
         })
     }
 
@@ -196,6 +199,7 @@ impl LongWork {
         Ok(Applied {
             result,
             written: vec![deleted(step)],
+            exact: false,
         })
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Ran {
     pub(super) failed: Option<(String, ActionError)>,
     /// What was sent and may still be written, or was to be fenced and is not.
     pub(super) late: Vec<LateWrite>,
+    /// Every action was done, at the first try, and left what it was to leave.
+    pub(super) exact: bool,
 }
 
 /// One action that has ended.
@@ -65,6 +67,7 @@ pub(super) async fn run(
         written: Vec::new(),
         failed: None,
         late: Vec::new(),
+        exact: true,
     };
     let mut running = JoinSet::new();
     loop {
@@ -129,6 +132,7 @@ fn take(
                 .written
                 .iter()
                 .for_each(|written| ctx.versions.note(written));
+            ran.exact &= applied.exact;
             ran.written.extend(applied.written);
             schedule.done(&action.key);
             applied.result

@@ -48,6 +48,7 @@ pub(super) fn plain(
         live: None,
         not_before: None,
         late: Vec::new(),
+        rest: None,
     }
 }
 
@@ -82,12 +83,14 @@ pub(super) fn of_actions(plan: &Plan, instance: &str, ran: Ran) -> Outcome {
     outcome.actions = ran.reports;
     outcome.written = ran.written;
     outcome.late = ran.late;
+    outcome.rest = plan.rest.filter(|_| ran.exact);
     if let Some((action, err)) = ran.failed {
         let wait = err
             .retry_after
             .and_then(|wait| jiff::SignedDuration::try_from(wait).ok());
         outcome.not_before = wait.and_then(|wait| clock::now().checked_add(wait).ok());
         outcome.live = err.live.map(|live| *live);
+        outcome.rest = None;
         outcome.result = if err.busy {
             OutcomeResult::Busy
         } else {

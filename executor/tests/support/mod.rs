@@ -21,6 +21,7 @@ use signalbox_common::subject::{self, Stream};
 use signalbox_common::wire::action::{ApplyChild, ApplyMode, DeleteChild, PatchStatus, Scale};
 use signalbox_common::wire::live::LiveObject;
 use signalbox_common::wire::outcome::{ActionResult, Failure};
+use signalbox_common::wire::plan::Rest;
 use signalbox_common::wire::trim::trim;
 use signalbox_common::wire::{
     Action, Outcome, OutcomeResult, Plan, PlannedAction, SCHEMA, Verdict, decode,
@@ -201,6 +202,7 @@ impl Bench {
             actor: "user".to_owned(),
             trigger: Some("trigger-7".to_owned()),
             verdict: Verdict::Act { actions },
+            rest: None,
         }
     }
 
@@ -227,9 +229,12 @@ impl Bench {
         panic!("no outcome in {LIMIT:?}");
     }
 
-    /// Runs actions for an app; its Outcome, after the plan is acknowledged.
+    /// Runs actions for an app; its Outcome, after the plan is acknowledged. Nothing is foreseen to be done behind it.
     pub(crate) async fn run(&self, app: &Value, actions: Vec<PlannedAction>) -> Outcome {
-        let plan = self.plan(app, actions);
+        let plan = Plan {
+            rest: Some(Rest { until: None }),
+            ..self.plan(app, actions)
+        };
         self.publish(&plan).await;
         let outcome = self.outcome().await;
         assert_eq!(outcome.reconcile_id, plan.reconcile_id);

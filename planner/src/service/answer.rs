@@ -116,6 +116,7 @@ pub(super) fn outcome(flight: &Flight, by: &str, result: OutcomeResult) -> Outco
         live: None,
         not_before: None,
         late: Vec::new(),
+        rest: None,
     }
 }
 

@@ -21,7 +21,7 @@ use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::kinds::Kind;
 use signalbox_common::wire::action::ApplyMode;
 use signalbox_common::wire::live::Owner;
-use signalbox_common::wire::plan::{PlannedAction, Verdict};
+use signalbox_common::wire::plan::{PlannedAction, Rest, Verdict};
 use signalbox_common::wire::{Action, Cause, LiveObject, Observation, Plan};
 use signalbox_planner::plan;
 use uuid::Uuid;
@@ -49,6 +49,8 @@ pub struct Cluster {
     /// Pods that must serve: what the users had and still want.
     floor: i64,
     pub writes: usize,
+    /// Plans that foresaw that nothing is to be done behind them, and were right.
+    pub rests: usize,
 }
 
 impl Cluster {
@@ -69,6 +71,7 @@ impl Cluster {
             promoted: Vec::new(),
             floor: 0,
             writes: 0,
+            rests: 0,
         }
     }
 
@@ -152,18 +155,44 @@ impl Cluster {
 
     /// One flight, of which at most `most` actions are done. False: nothing was to be done.
     pub fn flight(&mut self, most: usize) -> bool {
-        let Verdict::Act { actions } = self.plan().verdict else {
+        let Plan { verdict, rest, .. } = self.plan();
+        let Verdict::Act { actions } = verdict else {
             return false;
         };
+        let (pods, wanted) = (self.pods(), actions.len());
+        let mut done = 0;
         for planned in actions.into_iter().take(most) {
             if !self.guards_hold(&planned) || !self.is_current(&planned.action) {
                 break;
             }
             self.perform(&planned);
             self.writes += 1;
+            done += 1;
             self.check_capacity(&planned.key);
         }
+        // Pods that went meanwhile are a change, which is looked at.
+        if let Some(rest) = rest.filter(|_| done == wanted && pods == self.pods()) {
+            self.check_rest(rest);
+        }
         true
+    }
+
+    /// What a plan foresaw: a look behind it finds nothing to do.
+    fn check_rest(&mut self, rest: Rest) {
+        self.rests += 1;
+        let seen = self.observe(Cause::Outcome);
+        match plan(&seen).verdict {
+            Verdict::Settled => assert_eq!(rest.until, None),
+            Verdict::Waiting { until, .. } => assert_eq!(rest.until, until),
+            Verdict::Act { actions } => panic!("unforeseen: {actions:#?}"),
+        }
+    }
+
+    /// What the statuses of the Deployments tell.
+    fn pods(&self) -> BTreeMap<String, Value> {
+        let all = self.children.values();
+        all.filter_map(|live| Some((live.name.clone(), live.at("/status")?.clone())))
+            .collect()
     }
 
     pub fn guards_hold(&self, planned: &PlannedAction) -> bool {

@@ -43,11 +43,18 @@ impl Brain {
         let live = outcome.live.as_ref();
         let seen = live.and_then(|live| self.cache.version_of(&live.uid));
         self.conflicts.note(outcome, seen);
-        if let OutcomeResult::Waiting {
-            until: Some(until), ..
-        } = &outcome.result
-        {
-            let at = self.at(*until).max(now + SOON);
+        let until = match &outcome.result {
+            OutcomeResult::Waiting { until, .. } => *until,
+            OutcomeResult::Done => outcome.rest.and_then(|rest| rest.until),
+            OutcomeResult::Settled
+            | OutcomeResult::Failed(_)
+            | OutcomeResult::Busy
+            | OutcomeResult::Interrupted
+            | OutcomeResult::Unplannable { .. }
+            | OutcomeResult::Dead { .. } => None,
+        };
+        if let Some(until) = until {
+            let at = self.at(until).max(now + SOON);
             self.queue.wake(key, Some(at));
         }
         let trigger = ended

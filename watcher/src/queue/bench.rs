@@ -95,6 +95,7 @@ pub(crate) fn outcome(key: &ObjectKey, id: ReconcileId, result: OutcomeResult) -
         live: None,
         not_before: None,
         late: Vec::new(),
+        rest: None,
     }
 }
 

@@ -109,6 +109,11 @@ impl Queue {
                 entry.failures = 0;
                 None
             }
+            // The planner has foreseen that nothing is to be done behind it.
+            OutcomeResult::Done if outcome.rest.is_some() => {
+                entry.failures = 0;
+                None
+            }
             // What was done may be the ground for the next step: looked at once more, after the cache
             // has seen the writes.
             OutcomeResult::Done => {

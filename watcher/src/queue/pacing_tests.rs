@@ -1,6 +1,7 @@
 //! Pacing: what goes at once, what is held in a flurry and in a storm, and what is never held.
 
-use signalbox_common::wire::OutcomeResult;
+use signalbox_common::wire::plan::Rest;
+use signalbox_common::wire::{Outcome, OutcomeResult};
 
 use super::bench::*;
 use super::*;
@@ -159,4 +160,28 @@ fn a_change_that_was_no_news_does_not_shorten_a_later_hold() {
         }
     }
     assert_eq!(flights, 0, "all of them still change");
+}
+
+#[test]
+fn nothing_is_looked_at_behind_a_plan_that_foresaw_rest() {
+    let (mut bench, app) = (Bench::default(), key("a", 1));
+    bench.queue.changed(&app, spec(1), ms(0));
+    let (id, _) = bench.one(ms(0));
+    let done = Outcome {
+        rest: Some(Rest { until: None }),
+        ..outcome(&app, id, OutcomeResult::Done)
+    };
+    bench.queue.outcome(&done, &[], None, ms(20));
+    assert_eq!(bench.next(ms(5_000)), Decision::Sleep(None));
+
+    // What else changed meanwhile is looked at all the same.
+    bench.queue.changed(&app, spec(2), ms(6_000));
+    let (id, _) = bench.one(ms(6_000));
+    bench.queue.changed(&app, spec(3), ms(6_010));
+    let done = Outcome {
+        reconcile_id: id,
+        ..done
+    };
+    bench.queue.outcome(&done, &[], None, ms(6_020));
+    bench.one(ms(6_200));
 }

@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 /// Whether every leaf of `wanted` stands in `live` with the same value. Lists must have the same length.
-pub(crate) fn contains(live: Option<&Value>, wanted: &Value) -> bool {
+#[must_use]
+pub fn contains(live: Option<&Value>, wanted: &Value) -> bool {
     match wanted {
         Value::Null => live.is_none_or(Value::is_null),
         Value::Object(fields) if fields.is_empty() => {
@@ -30,7 +31,8 @@ pub(crate) fn contains(live: Option<&Value>, wanted: &Value) -> bool {
 }
 
 /// RFC 7396: what `target` is after `patch`.
-pub(crate) fn merged(target: Option<&Value>, patch: &Value) -> Value {
+#[must_use]
+pub fn merged(target: Option<&Value>, patch: &Value) -> Value {
     let Value::Object(changes) = patch else {
         return patch.clone();
     };
@@ -50,7 +52,8 @@ pub(crate) fn merged(target: Option<&Value>, patch: &Value) -> Value {
 }
 
 /// Whether `patch` would change nothing in `target`.
-pub(crate) fn is_merged(target: Option<&Value>, patch: &Value) -> bool {
+#[must_use]
+pub fn is_merged(target: Option<&Value>, patch: &Value) -> bool {
     target.is_some_and(|target| merged(Some(target), patch) == *target)
 }
 
