@@ -250,7 +250,8 @@ impl Ears {
                 tracing::info!("connected to the bus");
                 // First the breaker: who waited for the connection asks at once.
                 self.guardian.reached(Instant::now(), true);
-                self.up.send_replace(true);
+                // Told at the first connection it would seem to have been lost.
+                self.up.send_if_modified(|up| !std::mem::replace(up, true));
             }
             Event::Disconnected | Event::Closed => {
                 tracing::warn!(%event, "lost the bus");

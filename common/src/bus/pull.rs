@@ -11,7 +11,7 @@ use async_nats::Subscriber;
 use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connection::Connection;
 use super::deliveries::{Step, read};
@@ -293,10 +293,10 @@ impl Pull {
         self.inbox = None;
     }
 
-    /// Requests end with their connection. Only who meets one that is down is told.
+    /// Requests end with their connection, inboxes outlive it. Only who meets one that is down is told.
     fn interrupted(&mut self) {
         if self.connection.is_up() {
-            (self.request, self.inbox) = (None, None);
+            self.request = None;
         } else {
             self.fail(&unavailable("lost the connection"));
         }
@@ -306,9 +306,10 @@ impl Pull {
     async fn leave(&mut self) {
         self.request = None;
         if let Some(mut inbox) = self.inbox.take() {
-            // A lost connection ends the subscription by itself.
-            let _ = inbox.subscriber.unsubscribe().await;
-            while let Some(Some(message)) = inbox.subscriber.next().now_or_never() {
+            // What is on its way still comes. A lost connection ends the subscription by itself.
+            let _ = inbox.subscriber.drain().await;
+            let end = Instant::now() + GRACE;
+            while let Ok(Some(message)) = timeout_at(end, inbox.subscriber.next()).await {
                 if let Ok(Step::Delivered(delivery)) = read(&self.connection, self.stream, message)
                 {
                     self.kept.push_back(*delivery);
