@@ -81,11 +81,17 @@ impl BusView {
         sum
     }
 
-    /// Samples the three work streams until [`Sampler::finish`].
+    /// Samples the three work streams as often as it can, until [`Sampler::finish`].
     #[must_use]
     pub fn sample(&self) -> Sampler {
+        self.sample_every(Duration::from_millis(20))
+    }
+
+    /// The same with another pause between two samples: each is six questions to NATS.
+    #[must_use]
+    pub fn sample_every(&self, pause: Duration) -> Sampler {
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(run(self.bus.clone(), Arc::clone(&shared)));
+        let task = tokio::spawn(run(self.bus.clone(), Arc::clone(&shared), pause));
         Sampler { shared, task }
     }
 }
@@ -120,7 +126,7 @@ impl Sampler {
     }
 }
 
-async fn run(bus: SharedBus, shared: Arc<Shared>) {
+async fn run(bus: SharedBus, shared: Arc<Shared>, pause: Duration) {
     while !shared.done.load(Ordering::Relaxed) {
         let before = sweep(&bus, &shared).await;
         let objects = sweep(&bus, &shared).await;
@@ -128,7 +134,7 @@ async fn run(bus: SharedBus, shared: Arc<Shared>) {
         let flights = u64::try_from(objects.len()).unwrap_or(u64::MAX);
         shared.flights.fetch_max(flights, Ordering::Relaxed);
         shared.samples.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
