@@ -3,6 +3,8 @@
 //! A part relies on nothing that is not checked here. Cases use objects of their own and leave the work
 //! queues empty; they wait by fetching, never by sleeping.
 
+mod fetches;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -45,14 +47,14 @@ pub const CASES: [(&str, Case); 15] = [
     ("a stream holds fifty", |f| fifty(f).boxed()),
     ("a subject holds one", |f| one_per_subject(f).boxed()),
     ("a fetch takes no more than asked", |f| {
-        no_more_than_asked(f).boxed()
+        fetches::no_more_than_asked(f).boxed()
     }),
     ("a fetch waits for the first", |f| {
-        waits_for_the_first(f).boxed()
+        fetches::waits_for_the_first(f).boxed()
     }),
-    ("who leaves gives back", |f| who_leaves(f).boxed()),
+    ("who leaves gives back", |f| fetches::who_leaves(f).boxed()),
     ("a dropped fetch loses nothing", |f| {
-        dropped_fetch(f).boxed()
+        fetches::dropped_fetch(f).boxed()
     }),
     ("an unacknowledged message comes again", |f| {
         comes_again(f).boxed()
@@ -116,20 +118,6 @@ async fn take_one(bus: &SharedBus, stream: Stream, wait: Duration) -> Result<Del
         .ok_or_else(|| Broken::Other(format!("nothing within {wait:?}")))
 }
 
-/// So many messages, which are there; no fetch brings more than it asks for.
-async fn take_all(bus: &SharedBus, stream: Stream, count: usize) -> Result<Vec<Delivery>, Broken> {
-    let mut all = Vec::new();
-    while all.len() < count {
-        let max = count - all.len();
-        let taken = bus.fetch(stream, max, SOON).await?;
-        holds((1..=max).contains(&taken.len()), || {
-            format!("{} of {max} came", taken.len())
-        })?;
-        all.extend(taken);
-    }
-    Ok(all)
-}
-
 async fn drain(bus: &SharedBus, stream: Stream) -> Result<usize, Broken> {
     let mut count = 0;
     loop {
@@ -181,102 +169,6 @@ async fn one_per_subject(fixture: &dyn Fixture) -> Result<(), Broken> {
         format!("sequence {second} after {first}")
     })?;
     same("left", &drain(bus, stream).await?, &1)
-}
-
-async fn no_more_than_asked(fixture: &dyn Fixture) -> Result<(), Broken> {
-    let (bus, stream) = (fixture.bus(), Stream::Plans);
-    for name in ["a", "b", "c", "d", "e"] {
-        send(bus, stream, name).await?;
-    }
-    let taken = take_all(bus, stream, 3).await?;
-    let subjects: Vec<&str> = taken.iter().map(|d| d.subject.as_str()).collect();
-    let expected = ["a", "b", "c"].map(|name| message(stream, name).subject);
-    same(
-        "the first three, in order",
-        &subjects,
-        &expected.iter().map(String::as_str).collect(),
-    )?;
-    let begun = Instant::now();
-    let rest = take_all(bus, stream, 2).await?;
-    same(
-        "the rest, first delivery",
-        &rest.iter().map(|d| d.delivered).collect(),
-        &vec![1, 1],
-    )?;
-    holds(begun.elapsed() < SOON / 2, || {
-        "waited although there was something".to_owned()
-    })?;
-    for delivery in taken.into_iter().chain(rest) {
-        same(
-            "header",
-            &delivery.headers.get("ce-id").map(String::as_bytes),
-            &Some(&*delivery.body),
-        )?;
-        delivery.acker.ack().await?;
-    }
-    let begun = Instant::now();
-    same(
-        "nothing is no error",
-        &bus.fetch(stream, 3, NOW).await?.len(),
-        &0,
-    )?;
-    holds(begun.elapsed() >= NOW / 2, || "did not wait".to_owned())
-}
-
-async fn waits_for_the_first(fixture: &dyn Fixture) -> Result<(), Broken> {
-    let (bus, stream) = (fixture.bus(), Stream::Outcomes);
-    let begun = Instant::now();
-    let (taken, sent) = tokio::join!(bus.fetch(stream, 10, SOON * 2), async {
-        same(
-            "nothing yet",
-            &bus.fetch(Stream::Triggers, 1, NOW).await?.len(),
-            &0,
-        )?;
-        Ok::<u64, Broken>(send(bus, stream, "late").await?)
-    });
-    let (taken, sent) = (taken?, sent?);
-    same(
-        "what came",
-        &taken.iter().map(|d| d.sequence).collect(),
-        &vec![sent],
-    )?;
-    holds(begun.elapsed() < SOON, || {
-        format!("took {:?}", begun.elapsed())
-    })?;
-    for delivery in taken {
-        delivery.acker.ack().await?;
-    }
-    Ok(())
-}
-
-async fn who_leaves(fixture: &dyn Fixture) -> Result<(), Broken> {
-    let (bus, stream) = (fixture.bus(), Stream::Plans);
-    send(bus, stream, "taken").await?;
-    let taken = bus.fetch(stream, 10, ACK_WAIT).await?;
-    // It may be delivered behind the fetch.
-    send(bus, stream, "behind").await?;
-    bus.leave(stream).await;
-    let begun = Instant::now();
-    let delivery = take_one(bus, stream, ACK_WAIT + SOON).await?;
-    holds(begun.elapsed() < ACK_WAIT / 2, || {
-        format!("came after {:?}", begun.elapsed())
-    })?;
-    same("body", &delivery.body, &b"behind".to_vec())?;
-    for delivery in taken.into_iter().chain([delivery]) {
-        delivery.acker.ack().await?;
-    }
-    Ok(())
-}
-
-async fn dropped_fetch(fixture: &dyn Fixture) -> Result<(), Broken> {
-    let (bus, stream) = (fixture.bus(), Stream::Plans);
-    // Its request is at the server when it is dropped.
-    let dropped = tokio::time::timeout(NOW, bus.fetch(stream, 5, SOON * 5)).await;
-    holds(dropped.is_err(), || "something was there".to_owned())?;
-    send(bus, stream, "after").await?;
-    let delivery = take_one(bus, stream, ACK_WAIT + SOON).await?;
-    delivery.acker.ack().await?;
-    same("body", &delivery.body, &b"after".to_vec())
 }
 
 async fn comes_again(fixture: &dyn Fixture) -> Result<(), Broken> {

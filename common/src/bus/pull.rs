@@ -150,13 +150,11 @@ impl Pull {
     }
 
     async fn news(&mut self, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> News {
-        let (late, unkept) = match self.waiting.front() {
-            Some(first) => (self.is_own_end(first).then_some(first.until), None),
-            None => {
-                let any = !self.kept.is_empty() || self.request.is_some();
-                (None, any.then_some(self.kept_until))
-            }
-        };
+        let first = self.waiting.front();
+        let late = first.filter(|first| self.is_own_end(first));
+        let late = late.map(|first| first.until);
+        let held = !self.kept.is_empty() || self.request.is_some();
+        let unkept = (first.is_none() && held).then_some(self.kept_until);
         let (unwanted, message) = (self.waiting.front_mut(), self.inbox.as_mut());
         let (refused, up, silent) = match &mut self.request {
             Some(request) => (
