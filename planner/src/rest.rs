@@ -23,12 +23,7 @@ pub(crate) fn foresee(
     if seen.cause.trigger().is_some() || seen.too_large {
         return None;
     }
-    let behind = behind(seen, actions)?;
-    match decide(&behind) {
-        Verdict::Settled => Some(Rest { until: None }),
-        Verdict::Waiting { until, .. } => Some(Rest { until }),
-        Verdict::Act { .. } => None,
-    }
+    decide(&behind(seen, actions)?).rest()
 }
 
 /// The Observation behind actions that were all done; none if one of them leaves what nobody can foresee.

@@ -2,9 +2,10 @@
 //!
 //! The observations are those of the model cluster at the moment that the file's name tells of.
 
-use serde::Serialize;
-use signalbox_common::wire::plan::Rest;
-use signalbox_common::wire::{Observation, Plan, Verdict};
+mod decided;
+
+use decided::Decided;
+use signalbox_common::wire::Observation;
 use signalbox_planner::plan;
 
 #[test]
@@ -20,22 +21,4 @@ fn every_observation_has_its_plan() {
         let plan = plan(&seen);
         insta::assert_yaml_snapshot!(Decided::of(plan));
     });
-}
-
-/// What a plan decides.
-#[derive(Serialize)]
-struct Decided {
-    #[serde(flatten)]
-    verdict: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rest: Option<Rest>,
-}
-
-impl Decided {
-    fn of(plan: Plan) -> Self {
-        Self {
-            verdict: plan.verdict,
-            rest: plan.rest,
-        }
-    }
 }

@@ -294,11 +294,9 @@ impl World {
 
     /// What a plan foresaw: a look behind it finds nothing to do.
     fn check_rest(&mut self, rest: Option<Rest>) {
-        let Some(rest) = rest else { return };
-        match self.plan(Cause::Outcome).verdict {
-            Verdict::Settled => assert_eq!(rest.until, None),
-            Verdict::Waiting { until, .. } => assert_eq!(rest.until, until),
-            Verdict::Act { actions } => panic!("unforeseen: {actions:#?}"),
+        if rest.is_some() {
+            let found = self.plan(Cause::Outcome).verdict;
+            assert_eq!(found.rest(), rest, "unforeseen: {found:#?}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Plans of migrations: one observation a file in inputs/migration, one snapshot each.
 
-use serde::Serialize;
-use signalbox_common::wire::plan::Rest;
-use signalbox_common::wire::{Observation, Plan, Verdict};
+mod decided;
+
+use decided::Decided;
+use signalbox_common::wire::Observation;
 use signalbox_planner::plan;
 
 #[test]
@@ -18,22 +19,4 @@ fn every_observation_has_its_plan() {
         let plan = plan(&seen);
         insta::assert_yaml_snapshot!(Decided::of(plan));
     });
-}
-
-/// What a plan decides.
-#[derive(Serialize)]
-struct Decided {
-    #[serde(flatten)]
-    verdict: Verdict,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rest: Option<Rest>,
-}
-
-impl Decided {
-    fn of(plan: Plan) -> Self {
-        Self {
-            verdict: plan.verdict,
-            rest: plan.rest,
-        }
-    }
 }

@@ -6,11 +6,11 @@ use clap::Parser as _;
 use signalbox_common::process;
 use signalbox_watcher::{Args, run};
 
-/// Two threads do: the watches and the queue are one task each, and their work is short.
 /// A part makes many small objects, of JSON above all: glibc's allocator took a fifth of its processor time.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Two threads do: the watches and the queue are one task each, and their work is short.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let args = Args::parse();

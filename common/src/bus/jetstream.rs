@@ -17,7 +17,7 @@ use super::answers::{StreamInfo, read_info, read_publish};
 use super::connection::{Connection, Failure};
 use super::limits::ANSWER_WITHIN;
 use super::memory_queue::check;
-use super::pull::{self, Wish, unavailable};
+use super::pull::{self, Fetch, Wish, unavailable};
 use super::rights::Role;
 use super::{
     Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, io_thread,
@@ -112,7 +112,7 @@ impl JetStreamBus {
         }
         let (answer, taken) = oneshot::channel();
         let until = Instant::now() + wait;
-        self.wish(stream, consumer, Wish::Take { max, until, answer });
+        self.wish(stream, consumer, Wish::Take(Fetch { max, until, answer }));
         taken
             .await
             .unwrap_or_else(|_| Err(unavailable("its task ended")))

@@ -25,21 +25,16 @@ const KEPT: Duration = Duration::from_millis(500);
 
 /// What the task of a stream is asked.
 pub(super) enum Wish {
-    /// At most so many messages, or none once it is time.
-    Take {
-        max: usize,
-        until: Instant,
-        answer: oneshot::Sender<Result<Vec<Delivery>, BusError>>,
-    },
+    Take(Fetch),
     /// Nothing more; answered when everything that nobody took is given back.
     Leave(oneshot::Sender<()>),
 }
 
-/// A fetch that waits.
-struct Waiting {
-    max: usize,
-    until: Instant,
-    answer: oneshot::Sender<Result<Vec<Delivery>, BusError>>,
+/// At most so many messages, or none once it is time.
+pub(super) struct Fetch {
+    pub(super) max: usize,
+    pub(super) until: Instant,
+    pub(super) answer: oneshot::Sender<Result<Vec<Delivery>, BusError>>,
 }
 
 /// A request of which the server may still deliver.
@@ -83,7 +78,7 @@ struct Pull {
     stream: Stream,
     /// Subject of requests.
     subject: String,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Fetch>,
     kept: VecDeque<Delivery>,
     kept_until: Instant,
     inbox: Option<Inbox>,
@@ -118,9 +113,7 @@ pub(super) async fn serve(
         }
         match pull.news(&mut wishes).await {
             News::Wish(None) => return pull.leave().await,
-            News::Wish(Some(Wish::Take { max, until, answer })) => {
-                pull.waiting.push_back(Waiting { max, until, answer });
-            }
+            News::Wish(Some(Wish::Take(fetch))) => pull.waiting.push_back(fetch),
             News::Wish(Some(Wish::Leave(answer))) => {
                 pull.leave().await;
                 // Who asked may not wait for it.
@@ -263,7 +256,7 @@ impl Pull {
     }
 
     /// Whether a fetch ends by itself: that of the request waits until the server has told its end, or is silent.
-    fn is_own_end(&self, waiting: &Waiting) -> bool {
+    fn is_own_end(&self, waiting: &Fetch) -> bool {
         let request = self.request.as_ref();
         request.is_none_or(|request| waiting.until < request.ends)
     }

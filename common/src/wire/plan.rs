@@ -70,6 +70,18 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Nothing to do, and until when; none: there is something.
+    #[must_use]
+    pub const fn rest(&self) -> Option<Rest> {
+        match self {
+            Self::Settled => Some(Rest { until: None }),
+            Self::Waiting { until, .. } => Some(Rest { until: *until }),
+            Self::Act { .. } => None,
+        }
+    }
+}
+
 /// One action with its place in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

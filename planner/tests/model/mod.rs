@@ -181,11 +181,8 @@ impl Cluster {
     fn check_rest(&mut self, rest: Rest) {
         self.rests += 1;
         let seen = self.observe(Cause::Outcome);
-        match plan(&seen).verdict {
-            Verdict::Settled => assert_eq!(rest.until, None),
-            Verdict::Waiting { until, .. } => assert_eq!(rest.until, until),
-            Verdict::Act { actions } => panic!("unforeseen: {actions:#?}"),
-        }
+        let found = plan(&seen).verdict;
+        assert_eq!(found.rest(), Some(rest), "unforeseen: {found:#?}");
     }
 
     /// What the statuses of the Deployments tell.

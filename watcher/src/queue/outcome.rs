@@ -109,16 +109,11 @@ impl Queue {
                 entry.failures = 0;
                 None
             }
-            // The planner has foreseen that nothing is to be done behind it.
-            OutcomeResult::Done if outcome.rest.is_some() => {
-                entry.failures = 0;
-                None
-            }
             // What was done may be the ground for the next step: looked at once more, after the cache
-            // has seen the writes.
+            // has seen the writes, unless the planner has foreseen that nothing is to be done.
             OutcomeResult::Done => {
                 entry.failures = 0;
-                Some(Duration::ZERO)
+                outcome.rest.is_none().then_some(Duration::ZERO)
             }
             OutcomeResult::Failed(failure) => {
                 // The first one is planned at once: its plan tells of the failure and when to try again.
