@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use server::NatsServer;
-use signalbox_common::bus::ensure::{Change, EnsureArgs, ensure, keep};
+use signalbox_common::bus::ensure::{Change, EnsureArgs, Storage, ensure, keep};
 use signalbox_common::bus::jetstream::JetStreamBus;
 use signalbox_common::bus::limits::LOST_AFTER;
 use signalbox_common::bus::rights::Role;
@@ -20,11 +20,15 @@ use tokio_util::sync::CancellationToken;
 const SOON: Duration = Duration::from_secs(2);
 
 async fn start(name: &str) -> (NatsServer, Arc<JetStreamBus>) {
+    start_with(name, EnsureArgs::default()).await
+}
+
+async fn start_with(name: &str, args: EnsureArgs) -> (NatsServer, Arc<JetStreamBus>) {
     let server = NatsServer::start(name, "").await;
     let bus = JetStreamBus::open(&server.url(), None, &Role::Watcher, name)
         .await
         .unwrap();
-    ensure(&bus, &EnsureArgs::default()).await.unwrap();
+    ensure(&bus, &args).await.unwrap();
     (server, bus)
 }
 
@@ -81,7 +85,11 @@ async fn works_again(bus: &JetStreamBus, name: &str) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_ends_every_call_and_a_started_one_serves_again() {
-    let (mut server, bus) = start("killed").await;
+    let in_files = EnsureArgs {
+        storage: Storage::File,
+        ..EnsureArgs::default()
+    };
+    let (mut server, bus) = start_with("killed", in_files).await;
     bus.publish(message(Stream::Events, "before"))
         .await
         .unwrap();
@@ -114,6 +122,42 @@ async fn a_killed_server_ends_every_call_and_a_started_one_serves_again() {
         after, before,
         "nothing lost, and nothing that nobody waited for is stored"
     );
+}
+
+/// Flights are in memory: they are gone with the server, and their streams come back as soon as it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_started_server_has_lost_its_flights_and_nothing_else() {
+    let (mut server, bus) = start("flights").await;
+    for stream in Stream::ALL {
+        bus.publish(message(stream, "before")).await.unwrap();
+    }
+    let before = bus.state(Stream::Events).await.unwrap();
+    let end = CancellationToken::new();
+    let keeping = tokio::spawn({
+        let (bus, end) = (bus.clone(), end.clone());
+        async move { keep(&bus, &EnsureArgs::default(), SOON * 60, end).await }
+    });
+    server.kill();
+    server.resume();
+    // By the connection that is back: the next look of the keeper is two minutes away.
+    works_again(&bus, "after").await;
+    for stream in Stream::ALL {
+        let in_memory = Stream::FLIGHTS.contains(&stream);
+        let left = u64::from(!in_memory);
+        let begun = Instant::now();
+        loop {
+            let state = bus.state(stream).await;
+            if state.as_ref().is_ok_and(|state| state.messages == left) {
+                break;
+            }
+            let name = stream.name();
+            assert!(begun.elapsed() < SOON * 5, "{name}: {state:?}");
+        }
+    }
+    let after = bus.state(Stream::Events).await.unwrap();
+    assert!(after.created != before.created, "the loss shows: {after:?}");
+    end.cancel();
+    keeping.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ async fn readiness(part: &PartProcess, code: u16, line: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
     let world = World::start("health", WorldOptions::BARE).await;
-    let parts = world.parts();
+    let (parts, _keeper) = (world.parts(), world.keep_bus());
     let [watcher, planner, executor] = parts.as_slice() else {
         panic!("one of each")
     };
@@ -70,7 +70,6 @@ async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
     )
     .await;
     world.cluster.start_server(Server::Nats).await.unwrap();
-    world.ensure_bus().await;
     for part in &parts {
         readiness(part, 200, "bus: ok").await;
     }

@@ -10,8 +10,7 @@ use signalbox_watcher::{Args, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Two threads do: the watches and the queue are one task each, and their work is short.
-#[tokio::main(worker_threads = 2)]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
     let common = args.common.clone();

@@ -16,9 +16,9 @@ use async_nats::{
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 
+use super::BusError;
 use super::limits::ANSWER_WITHIN;
 use super::rights::Role;
-use super::{BusError, io_thread};
 use crate::breaker::{Guardian, Rules};
 
 /// How long a part waits for the bus when it starts.
@@ -81,7 +81,6 @@ impl Connection {
             .map(|one| ServerAddr::from_str(one.trim()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(&error))?;
-        let handle = io_thread::handle().map_err(|error| failed(&error))?;
         let begun = Instant::now();
         let mut tries = 0;
         loop {
@@ -95,9 +94,8 @@ impl Connection {
             };
             let options = options(seed.clone(), role, name, ears);
             let servers = servers.clone();
-            let connecting = handle.spawn(async move { options.connect(servers).await });
-            let error = match connecting.await {
-                Ok(Ok(client)) => {
+            let error = match options.connect(servers).await {
+                Ok(client) => {
                     return Ok(Self {
                         client,
                         guardian,
@@ -105,8 +103,7 @@ impl Connection {
                         up,
                     });
                 }
-                Ok(Err(error)) => error,
-                Err(error) => return Err(failed(&error)),
+                Err(error) => error,
             };
             let refused = matches!(
                 error.kind(),
@@ -190,6 +187,20 @@ impl Connection {
             | RequestErrorKind::InvalidSubject
             | RequestErrorKind::Other => Failure::Silent(error.to_string()),
         })
+    }
+
+    /// Sends what nobody answers; done when it has left this process.
+    pub(super) async fn tell(&self, subject: &str, body: Vec<u8>) -> Result<(), Failure> {
+        self.wait_until_up().await?;
+        let silent = |why: &dyn std::fmt::Display| Failure::Silent(why.to_string());
+        let sent = async {
+            let told = self.client.publish(subject.to_owned(), body.into()).await;
+            told.map_err(|error| silent(&error))?;
+            self.client.flush().await.map_err(|error| silent(&error))
+        };
+        timeout(ANSWER_WITHIN, sent)
+            .await
+            .unwrap_or_else(|_| Err(silent(&"not sent in time")))
     }
 
     /// Returns when the server refuses what names this subject; listens from the call on.

@@ -7,26 +7,15 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::BusError;
 use super::connection::Failure;
 use super::jetstream::JetStreamBus;
-use super::limits::{
-    ACK_WAIT, BACKLOG_LIMIT, DEAD_AGE, DEAD_BYTES, LEDGER_AGE, LEDGER_BYTES, LEDGER_DUPLICATES,
-    MAX_HEADERS, MAX_MESSAGE, PER_SUBJECT_LIMIT,
-};
+pub use super::streams::Storage;
+use super::streams::{consumer_config, stream_config};
 use crate::subject::Stream;
-
-/// Where messages are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Storage {
-    /// In files.
-    #[default]
-    File,
-    /// In memory, lost with the server.
-    Memory,
-}
 
 /// How streams are made.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -35,7 +24,7 @@ pub struct EnsureArgs {
     #[arg(long, env = "SIGNALBOX_BUS_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
     /// Where messages are kept.
-    #[arg(long, env = "SIGNALBOX_BUS_STORAGE", value_enum, default_value_t = Storage::File)]
+    #[arg(long, env = "SIGNALBOX_BUS_STORAGE", value_enum, default_value_t = Storage::Split)]
     pub storage: Storage,
     /// Also lower limits of live streams, which deletes what is above them.
     #[arg(long)]
@@ -46,7 +35,7 @@ impl Default for EnsureArgs {
     fn default() -> Self {
         Self {
             replicas: 1,
-            storage: Storage::File,
+            storage: Storage::Split,
             lower_limits: false,
         }
     }
@@ -106,7 +95,16 @@ pub async fn ensure(bus: &JetStreamBus, args: &EnsureArgs) -> Result<Vec<Change>
             what: name.to_owned(),
         };
         let wrap = |config: Map<String, Value>| Value::Object(config);
-        changes.extend(bring(bus, &api, stream_config(stream, args), args, wrap).await?);
+        changes.extend(
+            bring(
+                bus,
+                &api,
+                stream_config(stream, args.storage, args.replicas),
+                args,
+                wrap,
+            )
+            .await?,
+        );
         let Some(consumer) = stream.consumer() else {
             continue;
         };
@@ -123,7 +121,8 @@ pub async fn ensure(bus: &JetStreamBus, args: &EnsureArgs) -> Result<Vec<Change>
     Ok(changes)
 }
 
-/// Ensures again every `every` until `shutdown`, so that a wiped bus comes back.
+/// Ensures again every `every`, and whenever the connection is back, until `shutdown`: so a server that was started
+/// again has its streams in memory, and a wiped one all of them.
 pub async fn keep(
     bus: &JetStreamBus,
     args: &EnsureArgs,
@@ -131,7 +130,9 @@ pub async fn keep(
     shutdown: CancellationToken,
 ) {
     let mut told = Vec::new();
+    let mut up = bus.connection.up();
     loop {
+        up.mark_unchanged();
         match ensure(bus, args).await {
             Ok(changes) if changes == told => {}
             Ok(changes) => {
@@ -145,8 +146,19 @@ pub async fn keep(
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(every) => {}
+            () = back(&mut up) => {}
         }
     }
+}
+
+/// Returns when the connection is there again.
+async fn back(up: &mut watch::Receiver<bool>) {
+    while up.changed().await.is_ok() {
+        if *up.borrow_and_update() {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 struct Api {
@@ -275,65 +287,9 @@ fn bound(value: &Value) -> i64 {
         .unwrap_or(i64::MAX)
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn stream_config(stream: Stream, args: &EnsureArgs) -> Map<String, Value> {
-    let about = match stream {
-        Stream::Events => "Events, watcher to planner",
-        Stream::Plans => "Plans, planner to executor",
-        Stream::Outcomes => "Outcomes, planner and executor to watcher",
-        Stream::Triggers => "Triggers from outside, to watcher",
-        Stream::Ledger => "What happened; nothing consumes it",
-        Stream::Dead => "What could not be used, with the reason",
-    };
-    let storage = match args.storage {
-        Storage::File => "file",
-        Storage::Memory => "memory",
-    };
-    let common = json!({
-        "name": stream.name(), "description": about, "subjects": [stream.subjects()],
-        "storage": storage, "num_replicas": args.replicas,
-        "max_msg_size": MAX_MESSAGE + MAX_HEADERS,
-    });
-    let own = match stream {
-        Stream::Events | Stream::Plans | Stream::Outcomes | Stream::Triggers => json!({
-            "retention": "workqueue", "discard": "new", "discard_new_per_subject": true,
-            "max_msgs": BACKLOG_LIMIT, "max_msgs_per_subject": PER_SUBJECT_LIMIT,
-        }),
-        Stream::Ledger => json!({
-            "retention": "limits", "discard": "old", "compression": "s2", "allow_direct": true,
-            "deny_delete": true, "deny_purge": true, "max_age": nanos(LEDGER_AGE),
-            "max_bytes": LEDGER_BYTES, "duplicate_window": nanos(LEDGER_DUPLICATES),
-        }),
-        Stream::Dead => json!({
-            "retention": "limits", "discard": "old", "compression": "s2", "allow_direct": true,
-            "max_age": nanos(DEAD_AGE), "max_bytes": DEAD_BYTES,
-        }),
-    };
-    object(common).into_iter().chain(object(own)).collect()
-}
-
-fn consumer_config(name: &str) -> Map<String, Value> {
-    object(json!({
-        "name": name, "durable_name": name, "ack_policy": "explicit", "deliver_policy": "all",
-        "replay_policy": "instant", "ack_wait": nanos(ACK_WAIT), "max_deliver": -1,
-        "max_ack_pending": BACKLOG_LIMIT, "max_waiting": 512,
-    }))
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Map::new()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::streams::object;
     use super::*;
 
     #[test]

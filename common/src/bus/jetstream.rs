@@ -20,11 +20,11 @@ use super::memory_queue::check;
 use super::pull::{self, Fetch, Wish, unavailable};
 use super::rights::Role;
 use super::{
-    Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, io_thread,
-    signed,
+    Acker, Bus, BusError, Delivery, Message, PublishError, SharedBus, StreamState, signed,
 };
 use crate::breaker::Standing;
 use crate::config::CommonArgs;
+use crate::part;
 use crate::subject::Stream;
 
 /// The bus over a real nats-server.
@@ -123,10 +123,12 @@ impl JetStreamBus {
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         let pull = pulls.entry(stream).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let task = pull::serve(self.connection.clone(), stream, consumer, receiver);
-            if let Err(error) = io_thread::spawn(task) {
-                tracing::error!(%error, "failed to start the bus thread");
-            }
+            part::spawn(pull::serve(
+                self.connection.clone(),
+                stream,
+                consumer,
+                receiver,
+            ));
             sender
         });
         // Without its task the wish is dropped, which its sender is told.
@@ -232,19 +234,8 @@ impl Bus for JetStreamBus {
 
     fn answer(&self, subject: String, body: Vec<u8>) -> BoxFuture<'_, Result<(), BusError>> {
         async move {
-            let silent = |why: String| BusError::Unavailable("an answer", why);
-            let up = self.connection.wait_until_up().await;
-            up.map_err(|failure| failure.into_error("an answer", &subject))?;
-            let client = &self.connection.client;
-            let sent = async {
-                client
-                    .publish(subject, body.into())
-                    .await
-                    .map_err(|e| silent(e.to_string()))?;
-                client.flush().await.map_err(|e| silent(e.to_string()))
-            };
-            let within = tokio::time::timeout(ANSWER_WITHIN, sent).await;
-            within.unwrap_or_else(|_| Err(silent("not sent in time".to_owned())))
+            let sent = self.connection.tell(&subject, body).await;
+            sent.map_err(|failure| failure.into_error("an answer", &subject))
         }
         .boxed()
     }
@@ -258,7 +249,7 @@ impl Bus for JetStreamBus {
     }
 }
 
-/// Acknowledges one delivery of a real server; each answer is waited for.
+/// Acknowledges one delivery of a real server.
 pub(super) struct JetStreamAcker {
     pub(super) connection: Connection,
     pub(super) reply: String,
@@ -266,32 +257,32 @@ pub(super) struct JetStreamAcker {
 }
 
 impl JetStreamAcker {
-    fn send(&self, kind: &'static str) -> BoxFuture<'_, Result<(), BusError>> {
-        async move {
-            let sent = self
-                .connection
-                .request(&self.reply, None, kind.into())
-                .await;
-            sent.map(drop).map_err(|failure| {
-                let consumer = self.stream.consumer().unwrap_or_default();
-                let missing = format!("consumer {consumer} of {}", self.stream.name());
-                failure.into_error("an ack", &missing)
-            })
-        }
-        .boxed()
+    async fn ask(&self, kind: &'static str) -> Result<(), BusError> {
+        let asked = self.connection.request(&self.reply, None, kind.into());
+        asked.await.map(drop).map_err(|failure| self.error(failure))
+    }
+
+    fn error(&self, failure: Failure) -> BusError {
+        let consumer = self.stream.consumer().unwrap_or_default();
+        let missing = format!("consumer {consumer} of {}", self.stream.name());
+        failure.into_error("an ack", &missing)
     }
 }
 
 impl Acker for JetStreamAcker {
     fn ack(&self) -> BoxFuture<'_, Result<(), BusError>> {
-        self.send("+ACK")
+        async {
+            let told = self.connection.tell(&self.reply, "+ACK".into()).await;
+            told.map_err(|failure| self.error(failure))
+        }
+        .boxed()
     }
 
     fn nak(&self) -> BoxFuture<'_, Result<(), BusError>> {
-        self.send("-NAK")
+        self.ask("-NAK").boxed()
     }
 
     fn in_progress(&self) -> BoxFuture<'_, Result<(), BusError>> {
-        self.send("+WPI")
+        self.ask("+WPI").boxed()
     }
 }

@@ -9,7 +9,6 @@ pub mod contract;
 mod deliveries;
 pub mod ensure;
 pub mod heartbeat;
-mod io_thread;
 pub mod jetstream;
 pub mod limits;
 pub mod memory;
@@ -18,6 +17,7 @@ mod pull;
 pub mod rights;
 pub mod signature;
 pub mod signed;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,11 +112,12 @@ pub struct Delivery {
 
 /// Acknowledges one delivery.
 pub trait Acker: Send + Sync + 'static {
-    /// Done with it; returns when the server has confirmed.
+    /// Done with it; returns when it is sent. Nobody answers: if it is lost with the connection, the message comes
+    /// again after the ack wait.
     fn ack(&self) -> BoxFuture<'_, Result<(), BusError>>;
-    /// Gives it back at once: for shutdown only.
+    /// Gives it back at once, for shutdown only; returns when the server has confirmed.
     fn nak(&self) -> BoxFuture<'_, Result<(), BusError>>;
-    /// Still working: the ack wait starts anew.
+    /// Still working: the ack wait starts anew; returns when the server has confirmed.
     fn in_progress(&self) -> BoxFuture<'_, Result<(), BusError>>;
 }
 

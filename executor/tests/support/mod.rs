@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ pub(crate) struct Bench {
     pub(crate) planner: SharedBus,
     pub(crate) watcher: SharedBus,
     pub(crate) reader: SharedBus,
+    ensurer: Arc<JetStreamBus>,
     pub(crate) args: CommonArgs,
     executor: Option<(CancellationToken, JoinHandle<()>)>,
     ids: AtomicU64,
@@ -130,12 +132,18 @@ impl Bench {
             planner,
             watcher,
             reader,
+            ensurer,
             args,
             executor: None,
             ids,
         };
         bench.begin();
         bench
+    }
+
+    /// Makes the streams that a server forgot which was started again.
+    pub(crate) async fn ensure_bus(&self) {
+        ensure(&self.ensurer, &EnsureArgs::default()).await.unwrap();
     }
 
     /// Starts the executor.

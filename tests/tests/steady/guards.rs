@@ -47,7 +47,7 @@ fn refuse(step: &str, code: u16) -> Plan {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_breaker_before_the_bus_is_open_while_it_is_away() {
     let world = World::start("guards-bus", WorldOptions::BARE).await;
-    let parts = world.parts();
+    let (parts, _keeper) = (world.parts(), world.keep_bus());
     for part in &parts {
         tells(
             part,

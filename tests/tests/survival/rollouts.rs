@@ -12,7 +12,7 @@ use crate::PATIENCE;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bus_goes_away_in_the_middle_of_a_rollout() {
     let world = World::start("bus-away", WorldOptions::PODS).await;
-    let _parts = world.parts();
+    let (_parts, _keeper) = (world.parts(), world.keep_bus());
     let objects = world.namespace(&[]).await;
     let lines = "  replicas: 4\n  rollout: { steps: [{ weight: 25, pauseSeconds: 2 }, { weight: 75 }], drainSeconds: 0 }";
     let first = world.ready_app(&objects, lines).await;
