@@ -11,7 +11,7 @@ use crate::peers::Programs;
 /// An operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(crate) enum Contender {
-    /// The three parts, one of each, and NATS.
+    /// The three parts, one of each, NATS, and `signalbox bus ensure --keep`.
     Signalbox,
     /// Sixteen workers on controller-runtime.
     ControllerRuntime,
@@ -79,7 +79,7 @@ pub(crate) fn operators<T>(sides: &[(Side, T)], figure: impl Fn(&T) -> f64) -> V
 /// A process of an operator.
 enum Process {
     Part(PartProcess),
-    Peer(&'static str, Companion),
+    Beside(&'static str, Companion),
 }
 
 /// The running processes of an operator; none where the load generator writes.
@@ -96,7 +96,9 @@ impl Operator {
             return Ok(Self::default());
         }
         if side.of == Contender::Signalbox {
-            let processes = world.parts().into_iter().map(Process::Part).collect();
+            let keeper = Process::Beside("keeper", world.keep_bus());
+            let parts = world.parts().into_iter().map(Process::Part);
+            let processes = parts.chain([keeper]).collect();
             return Ok(Self {
                 processes,
                 on_bus: true,
@@ -112,7 +114,7 @@ impl Operator {
         let process = cluster.start_beside(name, program, arguments, environment);
         let process = process.map_err(|err| err.to_string())?;
         Ok(Self {
-            processes: vec![Process::Peer(name, process)],
+            processes: vec![Process::Beside(name, process)],
             on_bus: false,
         })
     }
@@ -122,7 +124,7 @@ impl Operator {
         let ends = self.processes.iter_mut().map(|process| async move {
             match process {
                 Process::Part(part) => part.terminate().await,
-                Process::Peer(_, peer) => peer.terminate().await.expect("a child can be ended"),
+                Process::Beside(_, peer) => peer.terminate().await.expect("a child can be ended"),
             }
         });
         futures::future::join_all(ends).await;
@@ -132,7 +134,7 @@ impl Operator {
     pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         let pid = |process: &Process| match process {
             Process::Part(part) => (part.part.name(), part.pid()),
-            Process::Peer(name, peer) => (*name, peer.pid()),
+            Process::Beside(name, peer) => (*name, peer.pid()),
         };
         self.processes.iter().map(pid).collect()
     }
@@ -157,7 +159,7 @@ impl Operator {
         self.processes.iter_mut().find_map(|process| {
             let ended = match process {
                 Process::Part(part) => part.has_ended(),
-                Process::Peer(_, peer) => peer.has_ended(),
+                Process::Beside(_, peer) => peer.has_ended(),
             };
             ended.then(|| format!("it has ended: {}", process.last_words()))
         })
@@ -174,7 +176,7 @@ impl Process {
     fn last_words(&self) -> String {
         let (name, log) = match self {
             Self::Part(part) => (part.part.name(), part.log_path()),
-            Self::Peer(name, peer) => (*name, peer.log()),
+            Self::Beside(name, peer) => (*name, peer.log()),
         };
         let log = std::fs::read_to_string(log).unwrap_or_default();
         format!("{name}: {}", log.lines().last().unwrap_or_default())
