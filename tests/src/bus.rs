@@ -64,6 +64,18 @@ impl BusView {
         sum
     }
 
+    /// Whether the three work streams are there: a server that was started again has none until they are made.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub async fn is_there(&self) -> Result<(), String> {
+        for stream in Stream::FLIGHTS {
+            let state = self.bus.state(stream).await;
+            state.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Messages now in the three work streams.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use signalbox_devcluster::Server;
 use signalbox_tests::figures::{figure, held_to};
-use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, fleet};
+use signalbox_tests::{Objects, Part, PartProcess, World, WorldOptions, eventually, fleet};
 use tokio::net::TcpListener;
 
 use crate::{PATIENCE, seconds_of};
@@ -79,7 +79,9 @@ async fn the_bus_is_away_while_a_thousand_changes_come() {
     let _ = listening.await;
     world.cluster.start_server(Server::Nats).await.unwrap();
     let back = Instant::now();
-    let sampler = world.bus().await.sample();
+    let bus = world.bus().await;
+    eventually("the streams are there", PATIENCE, || bus.is_there()).await;
+    let sampler = bus.sample();
     fleet::settles(&world, &objects, PATIENCE).await;
     let drained = back.elapsed();
     let peak = sampler.finish().await;
