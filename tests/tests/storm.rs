@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use signalbox_tests::{Objects, Part, World, WorldOptions, eventually, fleet};
 
-const PATIENCE: Duration = Duration::from_mins(3);
+/// Of two active watchers, each waits seconds for every flight whose Outcome the other one took.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// A change is held for a minute at most: a storm that takes longer, on a slow machine, writes each object once more.
 const HELD: Duration = Duration::from_mins(1);
 /// Writes of the operator in a storm that takes no longer than that.
