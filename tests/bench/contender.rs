@@ -124,7 +124,9 @@ impl Operator {
         let ends = self.processes.iter_mut().map(|process| async move {
             match process {
                 Process::Part(part) => part.terminate().await,
-                Process::Beside(_, peer) => peer.terminate().await.expect("a child can be ended"),
+                Process::Beside(_, process) => {
+                    process.terminate().await.expect("a child can be ended");
+                }
             }
         });
         futures::future::join_all(ends).await;
@@ -134,7 +136,7 @@ impl Operator {
     pub(crate) fn pids(&self) -> Vec<(&'static str, u32)> {
         let pid = |process: &Process| match process {
             Process::Part(part) => (part.part.name(), part.pid()),
-            Process::Beside(name, peer) => (*name, peer.pid()),
+            Process::Beside(name, process) => (*name, process.pid()),
         };
         self.processes.iter().map(pid).collect()
     }
@@ -159,7 +161,7 @@ impl Operator {
         self.processes.iter_mut().find_map(|process| {
             let ended = match process {
                 Process::Part(part) => part.has_ended(),
-                Process::Beside(_, peer) => peer.has_ended(),
+                Process::Beside(_, process) => process.has_ended(),
             };
             ended.then(|| format!("it has ended: {}", process.last_words()))
         })
@@ -176,7 +178,7 @@ impl Process {
     fn last_words(&self) -> String {
         let (name, log) = match self {
             Self::Part(part) => (part.part.name(), part.log_path()),
-            Self::Beside(name, peer) => (*name, peer.log()),
+            Self::Beside(name, process) => (*name, process.log()),
         };
         let log = std::fs::read_to_string(log).unwrap_or_default();
         format!("{name}: {}", log.lines().last().unwrap_or_default())

@@ -93,8 +93,7 @@ impl Connection {
                 guardian: guardian.clone(),
             };
             let options = options(seed.clone(), role, name, ears);
-            let servers = servers.clone();
-            let error = match options.connect(servers).await {
+            let error = match options.connect(servers.clone()).await {
                 Ok(client) => {
                     return Ok(Self {
                         client,

@@ -24,7 +24,7 @@ pub struct EnsureArgs {
     #[arg(long, env = "SIGNALBOX_BUS_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
     /// Where messages are kept.
-    #[arg(long, env = "SIGNALBOX_BUS_STORAGE", value_enum, default_value_t = Storage::Split)]
+    #[arg(long, env = "SIGNALBOX_BUS_STORAGE", value_enum, default_value_t)]
     pub storage: Storage,
     /// Also lower limits of live streams, which deletes what is above them.
     #[arg(long)]
@@ -35,7 +35,7 @@ impl Default for EnsureArgs {
     fn default() -> Self {
         Self {
             replicas: 1,
-            storage: Storage::Split,
+            storage: Storage::default(),
             lower_limits: false,
         }
     }
@@ -95,16 +95,8 @@ pub async fn ensure(bus: &JetStreamBus, args: &EnsureArgs) -> Result<Vec<Change>
             what: name.to_owned(),
         };
         let wrap = |config: Map<String, Value>| Value::Object(config);
-        changes.extend(
-            bring(
-                bus,
-                &api,
-                stream_config(stream, args.storage, args.replicas),
-                args,
-                wrap,
-            )
-            .await?,
-        );
+        let config = stream_config(stream, args.storage, args.replicas);
+        changes.extend(bring(bus, &api, config, args, wrap).await?);
         let Some(consumer) = stream.consumer() else {
             continue;
         };

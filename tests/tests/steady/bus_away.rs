@@ -106,8 +106,8 @@ async fn the_bus_is_away_while_a_thousand_changes_come() {
         assert!(rate <= 20.0, "{name} logs {rate:.1} lines a second");
         grown = grown.max(most);
     }
-    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     // The keeper of the streams knocks as they do.
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let rate = knocked.load(Ordering::Relaxed) as f64 / lasted / (parts.len() + 1) as f64;
     figure("bus-away-connects-of-a-part", rate, "1/s");
     figure("bus-away-drained", drained.as_secs_f64(), "s");
