@@ -15,6 +15,7 @@ use signalbox_common::bus::rights::Role;
 use signalbox_common::id::ObjectKey;
 use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject::{self, Stream};
+use signalbox_common::wire::planned::{self, PLANNED};
 
 use crate::connect::BusArgs;
 use crate::error::CliError;
@@ -25,7 +26,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Type: `event`, `plan`, `outcome`, `settled`, `claim`, `start`, `result`.
+    /// Type: `event`, `plan`, `outcome`, `settled`, `claim`, `start`, `result`. What is stored as `planned` is
+    /// read as an `event` and a `plan` of the same place.
     pub entry: String,
     /// The object.
     pub key: ObjectKey,
@@ -139,7 +141,7 @@ pub async fn read(bus: &BusArgs, query: &Query) -> Result<Vec<Entry>, CliError> 
             .info()
             .map_err(|error| failed("read LEDGER")(error.to_string()))?
             .pending;
-        entries.extend(entry(&message));
+        entries.extend(entry(&message).into_iter().flat_map(apart));
         if left == 0 {
             return Ok(entries);
         }
@@ -162,4 +164,23 @@ fn entry(message: &jetstream::Message) -> Option<Entry> {
             .collect(),
         body: message.payload.to_vec(),
     })
+}
+
+/// Event and Plan that are stored as one, as two; any other entry as it is.
+fn apart(entry: Entry) -> Vec<Entry> {
+    if entry.entry != PLANNED {
+        return vec![entry];
+    }
+    let Some((event, plan)) = planned::split(&entry.body) else {
+        return vec![entry];
+    };
+    [("event", event), ("plan", plan)]
+        .map(|(word, body)| Entry {
+            entry: word.to_owned(),
+            key: entry.key.clone(),
+            headers: entry.headers.clone(),
+            body: body.to_vec(),
+            ..entry
+        })
+        .into()
 }

@@ -16,6 +16,7 @@ use async_nats::jetstream::stream::Stream as Stored;
 use serde_json::Value;
 use signalbox_common::bus::rights::Role;
 use signalbox_common::record::REASON;
+use signalbox_common::wire::planned::{self, PLANNED};
 use signalbox_tests::fixtures::minimal;
 use signalbox_tests::{Part, World, WorldOptions, eventually, fleet, signing};
 
@@ -52,9 +53,10 @@ async fn a_forged_or_replayed_plan_is_refused_counted_and_written_nowhere() {
     let streams = async_nats::jetstream::new(world.nats(&Role::Reader).await);
     let [dead, ledger] = ["DEAD", "LEDGER"].map(|name| streams.get_stream_no_info(name));
     let (dead, ledger) = (dead.await.unwrap(), ledger.await.unwrap());
-    let said = format!("sb.ledger.suite.plan.PortfolioApp.{namespace}.app-0");
+    let said = format!("sb.ledger.suite.{PLANNED}.PortfolioApp.{namespace}.app-0");
     let said = ledger.get_last_raw_message_by_subject(&said).await.unwrap();
-    let plan = String::from_utf8(said.payload.to_vec()).unwrap();
+    let (_, plan) = planned::split(&said.payload).unwrap();
+    let plan = String::from_utf8(plan.to_vec()).unwrap();
 
     let planner = world.nats(&Role::Planner).await;
     let send = async |subject: &str, headers: &HeaderMap, body: &str| {

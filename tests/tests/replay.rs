@@ -19,6 +19,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 use signalbox_common::bus::rights::Role;
 use signalbox_common::subject::{Stream, parse_ledger};
+use signalbox_common::wire::planned::PLANNED;
 use signalbox_tests::fixtures::{app, database_secret, migration};
 use signalbox_tests::objects::ready;
 use signalbox_tests::{Objects, World, WorldOptions, eventually, fleet};
@@ -114,8 +115,17 @@ async fn recorded(world: &World) -> BTreeMap<String, BTreeMap<String, Value>> {
         let (_, entry, _) = parse_ledger(message.subject.as_str()).unwrap();
         let headers = message.headers.as_ref().unwrap();
         let id = headers.get("sb-reconcile-id").unwrap().to_string();
-        let body = serde_json::from_slice(&message.payload).unwrap();
-        found.entry(entry).or_default().entry(id).or_insert(body);
+        let body: Value = serde_json::from_slice(&message.payload).unwrap();
+        let apart = match entry.as_str() {
+            PLANNED => ["event", "plan"]
+                .map(|word| (word, body[word].clone()))
+                .into(),
+            word => vec![(word, body)],
+        };
+        for (word, body) in apart {
+            let entries = found.entry(word.to_owned()).or_default();
+            entries.entry(id.clone()).or_insert(body);
+        }
         if message.info().unwrap().pending == 0 {
             return found;
         }

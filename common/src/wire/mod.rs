@@ -12,6 +12,7 @@ pub mod live;
 pub mod observation;
 pub mod outcome;
 pub mod plan;
+pub mod planned;
 pub mod trigger;
 pub mod trim;
 

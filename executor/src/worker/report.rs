@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures::future::join;
 use signalbox_common::bus::heartbeat::Hold;
 use signalbox_common::bus::{Message, PublishError, SharedBus};
 use signalbox_common::id::{ObjectKey, ReconcileId};
@@ -122,8 +123,8 @@ pub(super) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// Stores the Outcome, then records it. False: the delivery was lost before, and whoever has it
-    /// now reports.
+    /// Stores the Outcome and records it, side by side: nobody reads the record before the flight is over. False:
+    /// the delivery was lost before it was stored, and whoever has it now reports.
     pub(super) async fn report(&self, outcome: Outcome, hold: &Hold) -> bool {
         let (key, id) = (outcome.key.clone(), outcome.reconcile_id);
         self.metrics.plan(outcome.result.label());
@@ -131,12 +132,9 @@ impl Reporter<'_> {
         let message =
             record::flight_message(self.cluster, Stream::Outcomes, &key, id, body.clone());
         let Some(message) = message else { return false };
-        if !self.store(&message, hold).await {
-            return false;
-        }
         let entry = record::ledger_message(self.cluster, "outcome", &key, id, body);
-        self.record(entry, hold).await;
-        true
+        let (stored, ()) = join(self.store(&message, hold), self.record(entry, hold)).await;
+        stored
     }
 
     /// Publishes until it is stored; also waits while another Outcome of the object is there.

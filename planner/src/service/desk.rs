@@ -8,6 +8,7 @@ use signalbox_common::record::{dead_message, flight_message, ledger_message};
 use signalbox_common::subject::Stream;
 use signalbox_common::telemetry;
 use signalbox_common::wire::OutcomeResult;
+use signalbox_common::wire::planned::{self, PLANNED};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -96,16 +97,13 @@ impl Desk {
             return bury(delivery, &reason, post).await;
         };
         tracing::debug!(reconcile_id = %flight.id, key = %flight.key, cause, answer = answer.label());
-        let event = || record(&flight, "event", delivery.body.clone());
         match answer {
             Answer::Act(body) => {
-                let planned = record(&flight, "plan", body.clone());
-                try_join(post.until_stored(&event()), post.until_stored(&planned)).await?;
+                record_planned(&flight, delivery, &body, post).await?;
                 self.send_plan(&flight, body, post).await
             }
             Answer::Rest(body, result) => {
-                let planned = record(&flight, "plan", body);
-                try_join(post.until_stored(&event()), post.until_stored(&planned)).await?;
+                record_planned(&flight, delivery, &body, post).await?;
                 self.report(&flight, result, false, post).await
             }
             Answer::Line(line) => {
@@ -115,7 +113,8 @@ impl Desk {
             }
             Answer::Fail(result) => {
                 tracing::error!(reconcile_id = %flight.id, key = %flight.key, ?result, "unplannable");
-                post.until_stored(&event()).await?;
+                let event = record(&flight, "event", delivery.body.clone());
+                post.until_stored(&event).await?;
                 self.report(&flight, result, true, post).await
             }
             Answer::Dead(reason) => {
@@ -169,6 +168,22 @@ impl Desk {
             None => Ok(()),
         }
     }
+}
+
+/// Records Event and Plan: as one entry if they fit into a message, else side by side.
+async fn record_planned(
+    flight: &Flight,
+    delivery: &Delivery,
+    plan: &[u8],
+    post: &Post<'_>,
+) -> Result<(), Unsent> {
+    if let Some(both) = planned::join(&delivery.body, plan) {
+        return post.until_stored(&record(flight, PLANNED, both)).await;
+    }
+    let event = record(flight, "event", delivery.body.clone());
+    let plan = record(flight, "plan", plan.to_vec());
+    try_join(post.until_stored(&event), post.until_stored(&plan)).await?;
+    Ok(())
 }
 
 fn record(flight: &Flight, entry: &str, body: Vec<u8>) -> Message {

@@ -11,6 +11,7 @@ use signalbox_common::kinds::Kind;
 use signalbox_common::metrics::Metrics;
 use signalbox_common::record::{REASON, flight_message};
 use signalbox_common::subject::Stream;
+use signalbox_common::wire::planned;
 use signalbox_common::wire::{Event, Observation, Outcome, OutcomeResult, Plan};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -99,12 +100,29 @@ async fn a_plan_is_recorded_beside_its_event_and_published() {
     let bus = MemoryBus::new();
     let delivery = take(&bus, event(seen(&json!({"type": "timer"})))).await;
     desk(&bus).handle(delivery).await;
-    assert_eq!(entries(&bus), ["event", "plan"]);
+    assert_eq!(entries(&bus), ["planned"]);
     let plans = bus.messages(Stream::Plans);
+    let both = bus.messages(Stream::Ledger).remove(0).body;
+    let observed = event(seen(&json!({"type": "timer"})));
+    let recorded = planned::split(&both);
+    assert_eq!(recorded, Some((&observed[..], &plans[0].body[..])));
     let plan: Plan = serde_json::from_slice(&plans[0].body).unwrap();
     assert_eq!(plan.key, key());
     assert!(bus.messages(Stream::Events).is_empty(), "acknowledged");
     assert!(outcomes(&bus).is_empty());
+}
+
+#[tokio::test]
+async fn event_and_plan_that_are_too_large_together_are_recorded_side_by_side() {
+    let bus = MemoryBus::new();
+    let delivery = take(&bus, event(seen(&json!({"type": "timer"})))).await;
+    let large = |seen: &Observation| Plan {
+        actor: "x".repeat(260_000),
+        ..crate::plan(seen)
+    };
+    desk(&bus).handle_with(delivery, large).await;
+    assert_eq!(entries(&bus), ["event", "plan"]);
+    assert_eq!(bus.messages(Stream::Plans).len(), 1);
 }
 
 #[tokio::test]
@@ -211,5 +229,5 @@ async fn a_second_delivery_finds_its_own_plan_published() {
         outcomes(&bus).is_empty(),
         "the executor of the plan reports"
     );
-    assert_eq!(entries(&bus), ["event", "plan"], "recorded once");
+    assert_eq!(entries(&bus), ["planned"], "recorded once");
 }

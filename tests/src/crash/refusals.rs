@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(count("api apply services $ns/$app"), 8);
         assert_eq!(count("bus publish sb.plan.suite.PortfolioApp.$ns.$app"), 8);
         assert_eq!(
-            count("bus publish sb.ledger.suite.plan.PortfolioApp.$ns.$app"),
+            count("bus publish sb.ledger.suite.planned.PortfolioApp.$ns.$app"),
             6
         );
         assert_eq!(count("bus ack sb.plan.suite.PortfolioApp.$ns.$app"), 5);

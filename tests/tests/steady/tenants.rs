@@ -8,6 +8,7 @@ use kube::api::{WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use signalbox_common::bus::rights::Role;
 use signalbox_common::rights::tenant_yaml;
+use signalbox_common::wire::planned::PLANNED;
 use signalbox_tests::figures::figure;
 use signalbox_tests::fixtures::app;
 use signalbox_tests::objects::ready;
@@ -122,12 +123,12 @@ async fn is_told(objects: &Objects, words: &str) {
     .await;
 }
 
-/// Events of a namespace's apps in LEDGER so far.
+/// Events of a namespace's apps in LEDGER so far, each with its Plan.
 async fn events(world: &World, objects: &Objects) -> usize {
     let client = world.nats(&Role::Reader).await;
     let ledger = async_nats::jetstream::new(client);
     let ledger = ledger.get_stream_no_info("LEDGER").await.unwrap();
-    let of = format!("sb.ledger.suite.event.*.{}.*", objects.namespace);
+    let of = format!("sb.ledger.suite.{PLANNED}.*.{}.*", objects.namespace);
     let mut subjects = ledger.info_with_subjects(of).await.unwrap();
     let mut sum = 0;
     while let Some(subject) = subjects.next().await {

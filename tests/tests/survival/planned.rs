@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use signalbox_common::bus::rights::Role;
 use signalbox_common::subject::Stream;
+use signalbox_common::wire::planned::PLANNED;
 use signalbox_tests::bus::BusView;
 use signalbox_tests::{Objects, World};
 
@@ -35,7 +36,7 @@ impl Planned {
         while self.next.get() <= last {
             let entry = self.ledger.get_raw_message(self.next.get()).await.unwrap();
             let of = |entry| format!("sb.ledger.suite.{entry}.PortfolioApp.{}.", self.namespace);
-            let name = ["event", "settled"]
+            let name = [PLANNED, "event", "settled"]
                 .into_iter()
                 .find_map(|word| entry.subject.strip_prefix(&of(word)));
             if let Some(name) = name {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use signalbox_common::bus::Message;
 use signalbox_common::record::RECONCILE_ID;
+use signalbox_common::wire::planned::PLANNED;
 
 /// Entries of LEDGER, and plans that were taken.
 #[derive(Default)]
@@ -44,7 +45,12 @@ impl Records {
         let entry = entry.and_then(|entry| entry.strip_prefix("dev.signalbox."));
         let mut state = self.lock();
         let entries = state.entries.entry(id.unwrap_or_default()).or_default();
-        entries.insert(entry.unwrap_or_default().to_owned());
+        let entry = entry.unwrap_or_default();
+        let told: &[&str] = match entry {
+            PLANNED => &["event", "plan"],
+            _ => &[entry],
+        };
+        entries.extend(told.iter().map(|&entry| entry.to_owned()));
     }
 
     /// Whether an entry of a flight is on record.
