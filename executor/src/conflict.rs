@@ -203,7 +203,7 @@ pub(crate) fn written(target: &Target, object: &Value, retried: bool) -> Written
 
 /// A live object for the Outcome; a Secret never becomes one.
 pub(crate) fn trimmed(live: &Value) -> Option<LiveObject> {
-    trim(live)
+    trim(live.clone())
 }
 
 /// Uid of an object; empty: it has none.

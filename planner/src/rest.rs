@@ -114,7 +114,7 @@ fn configured(object: &Value, live: &LiveObject) -> Option<LiveObject> {
     let mut object = object.clone();
     let metadata = object.get_mut("metadata")?.as_object_mut()?;
     identify(metadata, &live.uid, &live.resource_version, live.created_at);
-    trim(&object)
+    trim(object)
 }
 
 /// A child that the API server has just made. Its name serves as its uid, which no plan looks into.
@@ -132,7 +132,7 @@ fn created(next: &Observation, child: &ApplyChild) -> Option<LiveObject> {
             .as_object_mut()?
             .insert("generation".to_owned(), 1.into());
     }
-    trim(&object)
+    trim(object)
 }
 
 fn identify(

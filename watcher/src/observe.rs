@@ -187,7 +187,7 @@ mod tests {
                 "ownerReferences": [{"kind": "PortfolioApp", "name": "web", "uid": "PortfolioApp-web"}]},
             "spec": spec,
         });
-        trim_as(kind, &object).unwrap()
+        trim_as(kind, object).unwrap()
     }
 
     fn app(image: &str) -> LiveObject {

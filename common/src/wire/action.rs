@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use signalbox_crds::migration::{FileDigest, Phase};
 use signalbox_crds::reference::{ResolvedReferences, SecretKey};
 
+use super::tagged::{self, Tagged};
 use crate::kinds::{ChildKind, Kind};
 
 /// What an executor can do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Action {
     /// Brings a whole child to its configuration.
@@ -42,6 +44,35 @@ pub enum Action {
     CancelStep(CancelStep),
     /// Creates a Kubernetes Event, once.
     EmitEvent(EmitEvent),
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        tagged::read(deserializer)
+    }
+}
+
+impl Tagged for Action {
+    const WHAT: &'static str = "an action";
+
+    fn variant<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<Self, D::Error> {
+        match name {
+            "applyChild" => Deserialize::deserialize(fields).map(Self::ApplyChild),
+            "deleteChild" => Deserialize::deserialize(fields).map(Self::DeleteChild),
+            "fenceChild" => Deserialize::deserialize(fields).map(Self::FenceChild),
+            "patchStatus" => Deserialize::deserialize(fields).map(Self::PatchStatus),
+            "patchSpec" => Deserialize::deserialize(fields).map(Self::PatchSpec),
+            "addFinalizer" => Deserialize::deserialize(fields).map(Self::AddFinalizer),
+            "removeFinalizer" => Deserialize::deserialize(fields).map(Self::RemoveFinalizer),
+            "scale" => Deserialize::deserialize(fields).map(Self::Scale),
+            "resolveReferences" => Deserialize::deserialize(fields).map(Self::ResolveReferences),
+            "resolveSource" => Deserialize::deserialize(fields).map(Self::ResolveSource),
+            "claimStep" => Deserialize::deserialize(fields).map(Self::ClaimStep),
+            "cancelStep" => Deserialize::deserialize(fields).map(Self::CancelStep),
+            "emitEvent" => Deserialize::deserialize(fields).map(Self::EmitEvent),
+            other => Err(D::Error::custom(format!("unknown action `{other}`"))),
+        }
+    }
 }
 
 impl Action {

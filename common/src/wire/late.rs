@@ -143,7 +143,7 @@ mod tests {
     use crate::wire::trim::trim;
 
     fn deployment(replicas: i32, version: &str) -> LiveObject {
-        trim(&json!({
+        trim(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": version,
                 "creationTimestamp": "2026-01-01T00:00:00Z"},

@@ -7,17 +7,20 @@ use serde::de::DeserializeOwned;
 
 pub mod action;
 pub mod event;
+pub mod full;
 pub mod late;
 pub mod live;
 pub mod observation;
 pub mod outcome;
 pub mod plan;
 pub mod planned;
+mod tagged;
 pub mod trigger;
 pub mod trim;
 
 pub use action::Action;
 pub use event::Event;
+pub use full::Full;
 pub use late::{LateWrite, RestsOn};
 pub use live::LiveObject;
 pub use observation::{Cause, Observation};

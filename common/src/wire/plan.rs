@@ -3,10 +3,12 @@
 //! The same Observation and planner give the same bytes.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::action::Action;
+use super::tagged::{self, Tagged};
 use crate::id::{ObjectKey, ReconcileId, StepId};
 use crate::kinds::ChildKind;
 
@@ -50,7 +52,7 @@ pub struct Rest {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Verdict {
     /// Nothing: everything is as wanted.
@@ -68,6 +70,38 @@ pub enum Verdict {
         /// In an order that respects `after`.
         actions: Vec<PlannedAction>,
     },
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        tagged::read(deserializer)
+    }
+}
+
+impl Tagged for Verdict {
+    const WHAT: &'static str = "a verdict";
+
+    fn variant<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Waiting {
+            #[serde(default)]
+            until: Option<Timestamp>,
+            on: String,
+        }
+        #[derive(Deserialize)]
+        struct Act {
+            actions: Vec<PlannedAction>,
+        }
+        match name {
+            "settled" => IgnoredAny::deserialize(fields).map(|_| Self::Settled),
+            "waiting" => {
+                let Waiting { until, on } = Deserialize::deserialize(fields)?;
+                Ok(Self::Waiting { until, on })
+            }
+            "act" => Act::deserialize(fields).map(|Act { actions }| Self::Act { actions }),
+            other => Err(D::Error::custom(format!("unknown verdict `{other}`"))),
+        }
+    }
 }
 
 impl Verdict {

@@ -31,13 +31,14 @@ const CONDITION: [&str; 3] = ["type", "status", "reason"];
 ///
 /// None for a Secret, and for what is no stored object: without kind, name, uid, version or time of creation.
 #[must_use]
-pub fn trim(object: &Value) -> Option<LiveObject> {
-    trim_as(text(object, "kind")?, object)
+pub fn trim(object: Value) -> Option<LiveObject> {
+    let kind = text(&object, "kind")?.to_owned();
+    trim_as(&kind, object)
 }
 
 /// The same for an object whose `kind` the server left out, as it does in lists.
 #[must_use]
-pub fn trim_as(kind: &str, object: &Value) -> Option<LiveObject> {
+pub fn trim_as(kind: &str, object: Value) -> Option<LiveObject> {
     if kind == "Secret" {
         return None;
     }
@@ -173,18 +174,21 @@ fn leaves(tree: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     }
 }
 
-fn content(kind: &str, ours: Option<Kind>, object: &Value) -> Value {
+fn content(kind: &str, ours: Option<Kind>, object: Value) -> Value {
     let mut content = Map::new();
-    for (field, value) in object.as_object().into_iter().flatten() {
+    let Value::Object(fields) = object else {
+        return Value::Object(content);
+    };
+    for (field, value) in fields {
         match field.as_str() {
             "apiVersion" | "kind" | "metadata" => {}
             "status" if ours.is_none() => {
-                if let Some(status) = child_status(kind, value) {
-                    content.insert(field.clone(), status);
+                if let Some(status) = child_status(kind, &value) {
+                    content.insert(field, status);
                 }
             }
             _ => {
-                content.insert(field.clone(), value.clone());
+                content.insert(field, value);
             }
         }
     }
@@ -276,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_deployment_keeps_what_plans_need() {
-        let live = trim(&deployment()).unwrap();
+        let live = trim(deployment()).unwrap();
         assert_eq!(
             (live.kind.as_str(), live.generation),
             ("Deployment", Some(3))
@@ -308,7 +312,7 @@ mod tests {
         of_image.push("f:image".to_owned());
         let own = |path: &[&str]| path.iter().map(|&step| step.to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            trim(&deployment()).unwrap().foreign,
+            trim(deployment()).unwrap().foreign,
             [
                 own(&["f:metadata", "f:labels", "f:x"]),
                 own(&["f:spec", "f:paused"]),
@@ -324,7 +328,7 @@ mod tests {
             let mut object = deployment();
             object["kind"] = json!(kind);
             object["status"] = json!({ "phase": "Bound", "loadBalancer": {} });
-            trim(&object).unwrap().content["status"].clone()
+            trim(object).unwrap().content["status"].clone()
         };
         assert_eq!(of("Service"), Value::Null);
         assert_eq!(of("PersistentVolumeClaim"), json!({ "phase": "Bound" }));
@@ -340,7 +344,7 @@ mod tests {
         object["kind"] = json!("DatabaseMigration");
         object["spec"] =
             json!({ "files": [{ "name": "V1.sql", "sql": "select 1" }, { "name": "V2.sql" }] });
-        let live = trim(&object).unwrap();
+        let live = trim(object).unwrap();
         assert_eq!(
             live.content["spec"]["files"],
             json!([
@@ -355,10 +359,10 @@ mod tests {
     fn a_secret_and_what_is_no_object_are_nothing() {
         let mut object = deployment();
         object["kind"] = json!("Secret");
-        assert_eq!(trim(&object), None);
-        assert_eq!(trim(&json!({})), None);
+        assert_eq!(trim(object), None);
+        assert_eq!(trim(json!({})), None);
         assert_eq!(
-            trim(&json!({ "kind": "Service", "metadata": { "name": "x" } })),
+            trim(json!({ "kind": "Service", "metadata": { "name": "x" } })),
             None
         );
     }

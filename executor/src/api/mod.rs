@@ -15,6 +15,7 @@ use kube::client::Body;
 use serde_json::Value;
 use signalbox_common::breaker::Guardian;
 use signalbox_common::class::ErrorClass;
+use signalbox_common::wire::Full;
 use tokio::time::Instant;
 
 use rights::Rights;
@@ -235,13 +236,16 @@ impl Api {
         let wait = retry_after(response.headers());
         let body = response.into_body().collect_bytes().await.map_err(failed)?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|err| ActionError {
-                unanswered: true,
-                ..ActionError::new(
-                    ErrorClass::Transient,
-                    format!("failed to {what}: the answer is no JSON: {err}"),
-                )
-            });
+            let object = serde_json::from_slice(&body);
+            return object
+                .map(|Full(object)| object)
+                .map_err(|err| ActionError {
+                    unanswered: true,
+                    ..ActionError::new(
+                        ErrorClass::Transient,
+                        format!("failed to {what}: the answer is no JSON: {err}"),
+                    )
+                });
         }
         let message = serde_json::from_slice::<Value>(&body).ok();
         let message = message

@@ -280,7 +280,7 @@ pub(crate) fn key(app: &Value) -> ObjectKey {
 }
 
 pub(crate) fn trimmed(object: &Value) -> LiveObject {
-    trim(object).unwrap()
+    trim(object.clone()).unwrap()
 }
 
 /// An action that waits for nothing.

@@ -108,7 +108,7 @@ mod tests {
                     "creationTimestamp": "2026-01-01T00:00:00Z" },
                 "spec": {},
             });
-            trim_as("Service", &service).unwrap()
+            trim_as("Service", service).unwrap()
         });
         Outcome {
             live,

@@ -311,7 +311,8 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
     }
     for (field, value) in live.content.as_object().into_iter().flatten() {
         if field != "status" {
-            (field, serde_json::to_string(value).ok()).hash(&mut meat);
+            field.hash(&mut meat);
+            write(value, &mut meat);
         }
     }
     (meat.finish(), hash_of(live.content.get("status")))
@@ -319,7 +320,24 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
 
 fn hash_of(value: Option<&Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let text = value.and_then(|value| serde_json::to_string(value).ok());
-    text.hash(&mut hasher);
+    if let Some(value) = value {
+        write(value, &mut hasher);
+    }
     hasher.finish()
+}
+
+/// Hashes a value as its text, without making that.
+fn write(value: &Value, hasher: &mut DefaultHasher) {
+    struct Into<'a>(&'a mut DefaultHasher);
+    impl std::io::Write for Into<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    // Neither a hasher nor a value can fail.
+    let _ = serde_json::to_writer(Into(hasher), value);
 }

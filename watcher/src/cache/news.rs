@@ -149,7 +149,7 @@ mod tests {
         Custom::new(
             Kind::PortfolioApp,
             "n",
-            &trim_as("PortfolioApp", &object).unwrap(),
+            &trim_as("PortfolioApp", object).unwrap(),
         )
     }
 

@@ -7,8 +7,8 @@ use kube::Resource;
 use kube::api::ApiResource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use signalbox_common::wire::LiveObject;
 use signalbox_common::wire::trim::trim_as;
+use signalbox_common::wire::{Full, LiveObject};
 
 use super::Source;
 use crate::cache::leases::LeaseSeen;
@@ -22,7 +22,7 @@ pub struct Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
+        let Full(value) = Full::deserialize(deserializer)?;
         let of = |field: &str| {
             Some(
                 value
@@ -92,14 +92,14 @@ pub enum Body {
     Lease(LeaseSeen),
 }
 
-pub(super) fn item(source: Source, raw: &Raw) -> Option<Item> {
+pub(super) fn item(source: Source, raw: Raw) -> Option<Item> {
     let namespace = raw.metadata.namespace.clone()?;
     let name = raw.metadata.name.clone()?;
     let body = match source {
         Source::Custom(_) | Source::Child(_) => {
-            Body::Object(Box::new(trim_as(source.kind(), &raw.value)?))
+            Body::Object(Box::new(trim_as(source.kind(), raw.value)?))
         }
-        Source::Leases => Body::Lease(lease(raw)?),
+        Source::Leases => Body::Lease(lease(&raw)?),
     };
     Some(Item {
         namespace,

@@ -135,9 +135,9 @@ fn told(source: Source, event: Event<Raw>) -> Option<Told> {
     Some(match event {
         Event::Init => Told::Init,
         Event::InitDone => Told::InitDone,
-        Event::InitApply(raw) => Told::Listed(item(source, &raw)?),
-        Event::Apply(raw) => Told::Applied(item(source, &raw)?),
-        Event::Delete(raw) => Told::Deleted(item(source, &raw)?),
+        Event::InitApply(raw) => Told::Listed(item(source, raw)?),
+        Event::Apply(raw) => Told::Applied(item(source, raw)?),
+        Event::Delete(raw) => Told::Deleted(item(source, raw)?),
     })
 }
 
