@@ -5,8 +5,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kube::api::{Api, ListParams};
-use kube::{Client, Error};
+use kube::api::{ListParams, ObjectList};
+use kube::core::Request;
+use kube::{Client, Error, Resource as _};
+use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::queue::number;
@@ -107,8 +109,25 @@ async fn ask(
     told.await.ok()
 }
 
+/// What is read of an object: the rest of its metadata is many times as long.
+#[derive(Clone, Deserialize)]
+struct Known {
+    metadata: Identity,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    namespace: Option<String>,
+    name: Option<String>,
+    #[serde(default)]
+    uid: Box<str>,
+    #[serde(default)]
+    resource_version: String,
+}
+
 async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
-    let api: Api<Raw> = Api::all_with(client.clone(), &source.resource());
+    let requests = Request::new(Raw::url_path(&source.resource(), None));
     let mut names = Names::new();
     let mut first = None;
     let mut params = ListParams::default().limit(PAGE);
@@ -116,18 +135,18 @@ async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
         params = params.labels(label);
     }
     loop {
-        let page = api.list_metadata(&params).await?;
+        let request = requests.list_metadata(&params);
+        let request = request.map_err(Error::BuildRequest)?;
+        let page: ObjectList<Known> = client.request(request).await?;
         // Later pages may be newer, when the server no longer has the first one's version.
         let page_at = number(&page.metadata.resource_version.unwrap_or_default());
         let listed_at = *first.get_or_insert(page_at);
-        for object in page.items {
-            let metadata = object.metadata;
+        for Known { metadata } in page.items {
             let (Some(namespace), Some(name)) = (metadata.namespace, metadata.name) else {
                 continue;
             };
-            let uid = metadata.uid.unwrap_or_default().into_boxed_str();
-            let version = number(&metadata.resource_version.unwrap_or_default());
-            names.insert((namespace, name), (uid, version));
+            let version = number(&metadata.resource_version);
+            names.insert((namespace, name), (metadata.uid, version));
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

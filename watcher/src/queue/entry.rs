@@ -31,7 +31,7 @@ pub(super) struct Flight {
     pub(super) since: At,
     pub(super) urgent: bool,
     /// What it carries, to be restored if it is lost.
-    pub(super) carries: Option<Dirty>,
+    pub(super) carries: Option<Box<Dirty>>,
     pub(super) trigger: Option<Trigger>,
     /// How often in a row it was found nowhere.
     pub(super) missed: u8,
@@ -40,11 +40,12 @@ pub(super) struct Flight {
 /// What the queue knows of one object.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    pub(super) dirty: Option<Dirty>,
+    // Boxed like the flight: most objects have neither, and there is an entry for each of them.
+    pub(super) dirty: Option<Box<Dirty>>,
     pub(super) triggers: VecDeque<Trigger>,
     /// Changes during a flight that its Outcome may name, the newest of each object.
     suspects: BTreeMap<String, Change>,
-    pub(super) flight: Option<Flight>,
+    pub(super) flight: Option<Box<Flight>>,
     /// Versions that the last Outcome named and that hide no foreign change.
     pub(super) named: BTreeMap<String, u64>,
     /// Versions that the cache has to see first, by uid.
@@ -72,13 +73,13 @@ impl Entry {
             ..
         } = change;
         let Some(dirty) = &mut self.dirty else {
-            self.dirty = Some(Dirty {
+            self.dirty = Some(Box::new(Dirty {
                 cause,
                 priority,
                 haste,
                 bypass,
                 since: now,
-            });
+            }));
             return;
         };
         dirty.haste = dirty.haste.min(haste);

@@ -90,12 +90,12 @@ impl Queue {
         }
         self.urgent_flights += usize::from(flight.urgent);
         *self.flights_of.entry(key.namespace.clone()).or_default() += 1;
-        self.entries.entry(key.clone()).or_default().flight = Some(flight);
+        self.entries.entry(key.clone()).or_default().flight = Some(Box::new(flight));
         self.place(key, now);
     }
 
     /// Takes a flight out of the books.
-    pub(super) fn land(&mut self, key: &ObjectKey, now: At) -> Option<Flight> {
+    pub(super) fn land(&mut self, key: &ObjectKey, now: At) -> Option<Box<Flight>> {
         let entry = self.entries.get_mut(key)?;
         let flight = entry.flight.take()?;
         entry.ended_at = now;
@@ -156,7 +156,7 @@ impl Queue {
     fn restore(
         &mut self,
         key: &ObjectKey,
-        carried: Option<Dirty>,
+        carried: Option<Box<Dirty>>,
         trigger: Option<signalbox_common::wire::Trigger>,
         now: At,
     ) {
@@ -166,7 +166,7 @@ impl Queue {
             haste,
             bypass,
             since,
-        }) = carried
+        }) = carried.map(|dirty| *dirty)
         {
             let change = Change {
                 cause,

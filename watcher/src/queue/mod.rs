@@ -259,6 +259,9 @@ impl Queue {
     /// How long the longest waiting dirty object waits.
     #[must_use]
     pub fn oldest_dirty(&self, now: At) -> Duration {
+        if self.dirty == 0 {
+            return Duration::ZERO;
+        }
         let since = self
             .entries
             .values()
