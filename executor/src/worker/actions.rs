@@ -3,8 +3,10 @@
 //! Decides when to stop: at the first that can't be done. A panic in an action is its failure and
 //! nothing else's.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use signalbox_common::class::ErrorClass;
 use signalbox_common::part;
 use signalbox_common::wire::LateWrite;
@@ -154,16 +156,20 @@ fn take(
 
 /// The result of an action, whose panic is its failure.
 async fn caught(
-    task: impl Future<Output = Result<Applied, ActionError>> + Send + 'static,
+    task: impl Future<Output = Result<Applied, ActionError>>,
     metrics: &ExecutorMetrics,
 ) -> Result<Applied, ActionError> {
-    part::spawn(task.in_current_span())
+    // What it shares with others is behind locks that outlive a panic.
+    AssertUnwindSafe(task)
+        .catch_unwind()
         .await
-        .unwrap_or_else(|err| {
+        .unwrap_or_else(|panic| {
             metrics.panicked();
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             Err(ActionError::new(
                 ErrorClass::Fatal,
-                format!("the action panicked: {err}"),
+                format!("the action panicked: {}", text.unwrap_or("no reason given")),
             ))
         })
 }
@@ -177,9 +183,7 @@ async fn one(
     place: usize,
 ) -> Ended {
     let begun = Instant::now();
-    let planned = action.clone();
-    let task = async move { apply::act(&ctx, &work, &planned).await };
-    let result = caught(task, &metrics).await;
+    let result = caught(apply::act(&ctx, &work, &action), &metrics).await;
     let took = begun.elapsed();
     let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     let outcome = result
@@ -188,7 +192,8 @@ async fn one(
     let label = action.action.label();
     metrics.action(label, outcome, took.as_secs_f64());
     match &result {
-        Ok(_) => tracing::info!(
+        // What came of all of them stands in one line, at the plan's end.
+        Ok(_) => tracing::debug!(
             action = %action.key, step = %action.id, kind = label, result = result_label(outcome), took_ms,
             "action"
         ),

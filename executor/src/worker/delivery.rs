@@ -3,6 +3,7 @@
 //! Decides whether the plan is run at all: not when it can't be read, and not on a second delivery,
 //! because a first holder may have done anything.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use signalbox_common::class::ErrorClass;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::record;
 use signalbox_common::subject::parse_flight;
-use signalbox_common::wire::outcome::{Failure, Outcome, OutcomeResult};
+use signalbox_common::wire::outcome::{ActionReport, Failure, Outcome, OutcomeResult};
 use signalbox_common::wire::plan::Verdict;
 use signalbox_common::wire::{self, Plan};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use super::report::{self, Reporter};
 use super::{actions, report::pause};
 use crate::claims::crash;
 use crate::context::{PlanContext, Versions};
+use crate::metrics::result_label;
 use crate::stop::Stop;
 
 /// Time of one plan.
@@ -121,7 +123,12 @@ fn salvage(delivery: &Delivery) -> (ReconcileId, String) {
 }
 
 /// Runs the plan, or says why not.
-async fn judge(shared: &Arc<Shared>, delivery: &Delivery, plan: Plan, hold: &Arc<Hold>) -> Outcome {
+async fn judge(
+    shared: &Arc<Shared>,
+    delivery: &Delivery,
+    mut plan: Plan,
+    hold: &Arc<Hold>,
+) -> Outcome {
     if delivery.delivered >= 2 {
         tracing::warn!(
             delivered = delivery.delivered,
@@ -129,17 +136,15 @@ async fn judge(shared: &Arc<Shared>, delivery: &Delivery, plan: Plan, hold: &Arc
         );
         return report::interrupted(&plan, &shared.instance);
     }
-    let actions = match &plan.verdict {
-        Verdict::Act { actions } => actions.clone(),
+    // What is reported of a plan that was run is what its actions came to.
+    let actions = match std::mem::replace(&mut plan.verdict, Verdict::Settled) {
+        Verdict::Act { actions } => actions,
         // The planner reports these itself.
         Verdict::Settled => {
             return report::of_plan(&plan, &shared.instance, OutcomeResult::Settled);
         }
         Verdict::Waiting { until, on } => {
-            let result = OutcomeResult::Waiting {
-                until: *until,
-                on: on.clone(),
-            };
+            let result = OutcomeResult::Waiting { until, on };
             return report::of_plan(&plan, &shared.instance, result);
         }
     };
@@ -159,7 +164,8 @@ async fn judge(shared: &Arc<Shared>, delivery: &Delivery, plan: Plan, hold: &Arc
             report::of_plan(&plan, &shared.instance, result)
         }
     };
-    tracing::info!(result = outcome.result.label(), actor = %plan.actor, "plan ended");
+    let actions = told(&outcome.actions);
+    tracing::info!(result = outcome.result.label(), actor = %plan.actor, actions, "plan ended");
     outcome
 }
 
@@ -174,6 +180,24 @@ async fn within<T>(run: impl Future<Output = T>, hold: &Hold, ended: &Cancellati
         _ = tokio::time::timeout(PLAN_TIME, lost.cancelled()) => ended.cancel(),
     }
     run.await
+}
+
+/// What came of the actions, for logs: `status done 4 ms, ..`.
+fn told(actions: &[ActionReport]) -> String {
+    let mut told = String::new();
+    for report in actions {
+        let (result, before) = (
+            result_label(report.result),
+            if told.is_empty() { "" } else { ", " },
+        );
+        // Into a string nothing fails.
+        let _ = write!(
+            told,
+            "{before}{} {result} {} ms",
+            report.key, report.took_ms
+        );
+    }
+    told
 }
 
 fn context(
