@@ -245,6 +245,7 @@ fn hash_texts(kind: Kind, content: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Full;
 
     fn deployment() -> Value {
         json!({
@@ -336,6 +337,13 @@ mod tests {
             of("PortfolioApp"),
             json!({ "phase": "Bound", "loadBalancer": {} })
         );
+    }
+
+    #[test]
+    fn what_is_not_built_on_the_way_in_is_not_missed() {
+        let Full(read) = serde_json::from_str(&deployment().to_string()).unwrap();
+        assert_ne!(read, deployment());
+        assert_eq!(trim(read), trim(deployment()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) struct Entry {
     suspects: BTreeMap<String, Change>,
     pub(super) flight: Option<Box<Flight>>,
     /// Versions that the last Outcome named and that hide no foreign change.
-    pub(super) named: BTreeMap<String, u64>,
+    pub(super) named: Box<[(Box<str>, u64)]>,
     /// Versions that the cache has to see first, by uid.
     pub(super) awaited: BTreeMap<String, u64>,
     pub(super) awaited_until: At,
@@ -93,16 +93,20 @@ impl Entry {
 
     /// Whether an Outcome named this version or a later one of the same object.
     pub(super) fn is_named(&self, version: &Version) -> bool {
-        self.named
-            .get(&version.uid)
-            .is_some_and(|named| version.number <= *named)
+        let mut named = self.named.iter();
+        named.any(|(uid, number)| **uid == version.uid && version.number <= *number)
     }
 
     /// An Event goes out without the versions that were waited for: when they come, they are news.
     pub(super) fn give_up_waiting(&mut self) {
-        for uid in std::mem::take(&mut self.awaited).into_keys() {
-            self.named.remove(&uid);
+        let awaited = std::mem::take(&mut self.awaited);
+        if awaited.is_empty() {
+            return;
         }
+        let named = std::mem::take(&mut self.named).into_iter();
+        self.named = named
+            .filter(|(uid, _)| !awaited.contains_key(&**uid))
+            .collect();
     }
 
     /// Keeps a change of which only the Outcome will tell whether it is news.

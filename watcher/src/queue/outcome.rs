@@ -158,13 +158,16 @@ impl Queue {
 }
 
 fn note_written(entry: &mut Entry, outcome: &Outcome, unseen: &[Version], now: At) {
-    entry.named.clear();
-    for written in &outcome.written {
-        if !written.retried && !written.deleted {
-            let named = entry.named.entry(written.uid.clone()).or_default();
-            *named = (*named).max(number(&written.resource_version));
-        }
-    }
+    let named = outcome.written.iter();
+    entry.named = named
+        .filter(|written| !written.retried && !written.deleted)
+        .map(|written| {
+            (
+                written.uid.as_str().into(),
+                number(&written.resource_version),
+            )
+        })
+        .collect();
     for version in unseen {
         let awaited = entry.awaited.entry(version.uid.clone()).or_default();
         *awaited = (*awaited).max(version.number);
