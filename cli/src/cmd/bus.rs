@@ -25,7 +25,7 @@ pub enum Command {
 /// Arguments of `bus ensure`.
 #[derive(Debug, clap::Args)]
 pub struct Ensure {
-    /// Go on: do it again every 5 s, so that a wiped bus comes back.
+    /// Go on: do it again as soon as its connection is back, and every 5 s, so that a wiped bus comes back.
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
