@@ -9,6 +9,7 @@ pub mod digest;
 pub mod id;
 pub mod json;
 pub mod kinds;
+pub mod panic;
 pub mod rights;
 pub mod subject;
 pub mod wire;

@@ -2,7 +2,6 @@
 //!
 //! Decides that a side which fails is told in the table and does not end the run.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt as _;
 use kube::api::DynamicObject;
 use serde_json::json;
+use signalbox_common::panic;
 
 use crate::contender::{Contender, Side};
 use crate::field::{FIRST, Field, name};
@@ -120,13 +120,7 @@ impl Bench {
 /// A step of one side: its result, or why it failed.
 pub(crate) async fn attempt<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let ended = AssertUnwindSafe(step).catch_unwind().await;
-    ended.unwrap_or_else(|panic| Err(words(panic.as_ref())))
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("failed").to_owned()
+    ended.unwrap_or_else(|panic| Err(panic::said(panic.as_ref()).unwrap_or("failed").to_owned()))
 }
 
 #[cfg(test)]

@@ -93,6 +93,17 @@ impl BusView {
         sum
     }
 
+    /// Whether nothing is under way: every place of the three work streams is free.
+    ///
+    /// # Errors
+    /// How many messages they hold.
+    pub async fn is_free(&self) -> Result<(), String> {
+        match self.open().await {
+            0 => Ok(()),
+            open => Err(format!("{open} open")),
+        }
+    }
+
     /// Samples the three work streams as often as it can, until [`Sampler::finish`].
     #[must_use]
     pub fn sample(&self) -> Sampler {

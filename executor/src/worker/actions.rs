@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use signalbox_common::class::ErrorClass;
-use signalbox_common::part;
 use signalbox_common::wire::LateWrite;
 use signalbox_common::wire::outcome::{ActionReport, ActionResult, Written};
 use signalbox_common::wire::plan::PlannedAction;
+use signalbox_common::{panic, part};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -165,11 +165,10 @@ async fn caught(
         .await
         .unwrap_or_else(|panic| {
             metrics.panicked();
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let said = panic::said(panic.as_ref()).unwrap_or("no reason given");
             Err(ActionError::new(
                 ErrorClass::Fatal,
-                format!("the action panicked: {}", text.unwrap_or("no reason given")),
+                format!("the action panicked: {said}"),
             ))
         })
 }

@@ -2,13 +2,13 @@
 //!
 //! Decides without IO, so that every bad input has a unit test. A panic of the pure planner ends here.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Value, json};
 use signalbox_common::bus::Delivery;
 use signalbox_common::bus::limits::DEAD_DELIVERY;
 use signalbox_common::id::{ObjectKey, ReconcileId};
+use signalbox_common::panic;
 use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject;
 use signalbox_common::wire::plan::Verdict;
@@ -131,7 +131,10 @@ pub(super) fn unplannable(message: String) -> OutcomeResult {
 fn plan_of(seen: &Observation, schema: u16, plan: impl FnOnce(&Observation) -> Plan) -> Answer {
     let mut plan = match catch_unwind(AssertUnwindSafe(|| plan(seen))) {
         Ok(plan) => plan,
-        Err(panic) => return Answer::Fail(unplannable(said(panic.as_ref()))),
+        Err(panic) => {
+            let said = panic::said(panic.as_ref()).unwrap_or("the planner panicked");
+            return Answer::Fail(unplannable(said.to_owned()));
+        }
     };
     // Its Outcome comes in the same schema, to whoever wrote the Event.
     plan.schema = schema;
@@ -168,12 +171,6 @@ fn line(seen: &Observation, plan: &Plan) -> Vec<u8> {
         "resourceVersion": version,
     });
     line.to_string().into_bytes()
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the planner panicked".to_owned())
 }
 
 fn flight_of(seen: &Observation, schema: u16) -> Flight {

@@ -98,10 +98,7 @@ async fn all_serve(world: &World, objects: &Objects) {
                 return Err(format!("{}: {status}", app["metadata"]["name"]));
             }
         }
-        match bus.open().await {
-            0 => Ok(()),
-            open => Err(format!("{open} open")),
-        }
+        bus.is_free().await
     })
     .await;
 }

@@ -213,10 +213,7 @@ async fn is_well(world: &World, objects: &Objects, parts: &[PartProcess]) -> Res
             }
         }
     }
-    match world.bus().await.open().await {
-        0 => Ok(()),
-        open => Err(format!("{open} open")),
-    }
+    world.bus().await.is_free().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -312,7 +312,7 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
     for (field, value) in live.content.as_object().into_iter().flatten() {
         if field != "status" {
             field.hash(&mut meat);
-            write(value, &mut meat);
+            hash_text(value, &mut meat);
         }
     }
     (meat.finish(), hash_of(live.content.get("status")))
@@ -321,15 +321,15 @@ fn hashes(live: &LiveObject) -> (u64, u64) {
 fn hash_of(value: Option<&Value>) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let Some(value) = value {
-        write(value, &mut hasher);
+        hash_text(value, &mut hasher);
     }
     hasher.finish()
 }
 
-/// Hashes a value as its text, without making that.
-fn write(value: &Value, hasher: &mut DefaultHasher) {
-    struct Into<'a>(&'a mut DefaultHasher);
-    impl std::io::Write for Into<'_> {
+/// Hashes a value as its text, with an end like that of any text, without making it.
+fn hash_text(value: &Value, hasher: &mut DefaultHasher) {
+    struct Hashed<'a>(&'a mut DefaultHasher);
+    impl std::io::Write for Hashed<'_> {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.write(bytes);
             Ok(bytes.len())
@@ -339,5 +339,7 @@ fn write(value: &Value, hasher: &mut DefaultHasher) {
         }
     }
     // Neither a hasher nor a value can fail.
-    let _ = serde_json::to_writer(Into(hasher), value);
+    let _ = serde_json::to_writer(Hashed(&mut *hasher), value);
+    // No text has this byte: what follows is never taken for more of it.
+    hasher.write_u8(0xff);
 }
