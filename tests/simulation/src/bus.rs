@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Arguments};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -17,6 +17,7 @@ use signalbox_common::bus::{
 use signalbox_common::part::Part;
 use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject::{Stream, parse_flight};
+use tokio::time::Instant;
 
 use crate::net::{Doing, Net, Passage, Side, Verdict};
 use crate::oracle::records::Records;
@@ -24,14 +25,19 @@ use crate::oracle::records::Records;
 /// Most flights: objects with a message on one of the three streams.
 const BACKLOG: usize = 50;
 
+/// A message that was longer than this on its way left a process that stood still (delays are far shorter, a line
+/// that is cut ends them). Another watcher may lead by then, for a Lease holds no longer, and nothing calls back what
+/// has been sent: such an Event is bounded by its stream's limit alone.
+const LATE: Duration = Duration::from_millis(2800);
+
 /// The bus of a simulation.
 pub struct SimulatedBus {
     /// The streams.
     pub memory: Arc<MemoryBus>,
     net: Arc<Net>,
     records: Arc<Records>,
-    /// Flights whose Outcome was taken.
-    ended: Mutex<BTreeSet<String>>,
+    /// Flights that no watcher knows of: their Outcome was taken, or their Event came [`LATE`].
+    uncounted: Mutex<BTreeSet<String>>,
 }
 
 impl SimulatedBus {
@@ -42,7 +48,7 @@ impl SimulatedBus {
             memory: MemoryBus::new(),
             net,
             records,
-            ended: Mutex::default(),
+            uncounted: Mutex::default(),
         })
     }
 
@@ -62,16 +68,21 @@ impl SimulatedBus {
         queues.map(|stream| self.memory.count(stream)).sum()
     }
 
+    fn uncounted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        let uncounted = self.uncounted.lock();
+        uncounted.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Flights whose Outcome no watcher has taken. The last message of a flight may lie a moment longer: its
     /// holder still records the result.
     fn open_flights(&self) -> usize {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let uncounted = self.uncounted();
         let messages = Stream::FLIGHTS
             .into_iter()
             .flat_map(|stream| self.memory.messages(stream));
         let flights: BTreeSet<String> = messages
             .filter_map(|message| message.headers.get(RECONCILE_ID).cloned())
-            .filter(|id| !ended.contains(id))
+            .filter(|id| !uncounted.contains(id))
             .collect();
         flights.len()
     }
@@ -156,7 +167,12 @@ impl Line {
         let (stream, subject) = (message.stream, message.subject.clone());
         let unknown = |error: BusError| PublishError::Unknown(subject.clone(), error.to_string());
         let doing = self.doing(true, format_args!("publish {subject}"));
+        let left = Instant::now();
         let passage = self.enter(doing).await.map_err(unknown)?;
+        if stream == Stream::Events && left.elapsed() > LATE {
+            let id = message.headers.get(RECONCILE_ID).cloned();
+            self.bus.uncounted().extend(id);
+        }
         // What a flight came to is what one looks for in a trace.
         let came_to = self.bus.net.told(format_args!("{}", CameTo(&message)));
         let entry = (stream == Stream::Ledger).then(|| Message {
@@ -213,16 +229,8 @@ impl Line {
             }
         }
         if stream == Stream::Outcomes {
-            let mut ended = self
-                .bus
-                .ended
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            ended.extend(
-                taken
-                    .iter()
-                    .filter_map(|one| one.headers.get(RECONCILE_ID).cloned()),
-            );
+            let ids = taken.iter().filter_map(|one| one.headers.get(RECONCILE_ID));
+            self.bus.uncounted().extend(ids.cloned());
         }
         let own = |delivery: Delivery| Delivery {
             acker: Arc::new(OwnAcker {

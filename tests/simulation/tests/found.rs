@@ -101,23 +101,40 @@ fn a_late_plan_for_no_pods_takes_none() {
 /// clock that it leads no more, and sends nothing before it has looked.
 #[test]
 fn a_leader_that_stood_still_sends_nothing() {
-    let apps: Vec<String> = (0..60).map(|number| format!("app-{number}")).collect();
-    let all = |at: u64, wish: &Wish| -> Vec<(u64, Act)> {
-        let acts = apps.iter().map(|app| Act::User(app.clone(), wish.clone()));
-        acts.map(|act| (at, act)).collect()
-    };
     for since in (1090..=1110).step_by(5) {
-        let mut options = Options::quiet(1);
-        options.watchers = 2;
-        options.patience = 120_000;
-        options.timeline = all(500, &Wish::Create(json!({})));
-        options
-            .timeline
-            .push((since, Act::Freeze("watcher-1".to_owned(), 4000)));
-        options.faults_end = 8000;
-        let report = trace(&options);
+        let report = trace(&a_leader_stands_still(since, 4000));
         assert_eq!(report.broken, Vec::<String>::new(), "since {since}");
     }
+}
+
+/// Seed 6892: its Events were on their way when it stood still. They come nevertheless, beside those of the one that
+/// leads by then and has others to send: each stream holds its bound, and everything ends well.
+#[test]
+fn what_a_leader_had_sent_before_it_stood_still_comes_late() {
+    for others in (7000..7200).step_by(20) {
+        let mut options = a_leader_stands_still(720, 6500);
+        options.rates.delay = 80;
+        let more = (60..120).map(|number| (others, created(number)));
+        options.timeline.extend(more);
+        let report = trace(&options);
+        assert_eq!(report.broken, Vec::<String>::new(), "others at {others}");
+    }
+}
+
+fn created(number: u32) -> Act {
+    Act::User(format!("app-{number}"), Wish::Create(json!({})))
+}
+
+/// 60 apps are made at 500, and the watcher that leads stands still.
+fn a_leader_stands_still(since: u64, long: u64) -> Options {
+    let mut options = Options::quiet(1);
+    options.watchers = 2;
+    options.patience = 120_000;
+    options.timeline = (0..60).map(|number| (500, created(number))).collect();
+    let stand_still = Act::Freeze("watcher-1".to_owned(), long);
+    options.timeline.push((since, stand_still));
+    options.faults_end = 8000;
+    options
 }
 
 /// What has just taken over is gone in its drain and can't be made again; by then this image is asked for.
