@@ -18,19 +18,25 @@ pub async fn live<E, F>(
     work: impl FnOnce(CancellationToken) -> F,
 ) -> ExitCode
 where
-    E: Classify + Display,
-    F: Future<Output = Result<(), E>>,
+    E: Classify + Display + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
 {
     let _telemetry = match telemetry::init(part, args) {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(part, &error),
     };
-    match work(shutdown::token()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    // As a task: each wake-up of what the runtime waits for itself is two system calls more.
+    match tokio::spawn(work(shutdown::token())).await {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             tracing::error!(%error, part, "the part could not go on");
             exit_code(error.class())
         }
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody cancels it.
+            Err(_cancelled) => exit_code(ErrorClass::Fatal),
+        },
     }
 }
 

@@ -3,10 +3,10 @@
 //! Pure: text in, values out. The description is all that tells a taken place from a full stream.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{Error, ErrorCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -44,6 +44,13 @@ impl From<StreamInfo> for StreamState {
     }
 }
 
+/// What JetStream tells of a message. Its client's type is read twice: as a refusal first.
+#[derive(Deserialize)]
+struct Stored {
+    seq: Option<u64>,
+    error: Option<Error>,
+}
+
 /// The answer to a publish.
 pub(super) fn read_publish(
     stream: Stream,
@@ -51,12 +58,14 @@ pub(super) fn read_publish(
     bytes: usize,
     answer: &[u8],
 ) -> Result<u64, PublishError> {
-    let subject = subject.to_owned();
-    let error = match serde_json::from_slice::<Response<PublishAck>>(answer) {
-        Ok(Response::Ok(ack)) => return Ok(ack.sequence),
-        Ok(Response::Err { error }) => error,
-        Err(error) => return Err(PublishError::Unknown(subject, error.to_string())),
+    let unknown = |why: &dyn Display| PublishError::Unknown(subject.to_owned(), why.to_string());
+    let error = match serde_json::from_slice::<Stored>(answer) {
+        Ok(Stored { error: Some(error), .. }) => error,
+        Ok(Stored { seq: Some(seq), .. }) => return Ok(seq),
+        Ok(Stored { seq: None, error: None }) => return Err(unknown(&"neither stored nor refused")),
+        Err(error) => return Err(unknown(&error)),
     };
+    let subject = subject.to_owned();
     let text = error.to_string();
     match error.error_code() {
         ErrorCode::STREAM_STORE_FAILED if text.contains("maximum messages per subject") => {
