@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use futures::StreamExt as _;
 use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
@@ -31,6 +32,13 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
             Ok(done) => restored.push((side, done)),
             Err(reason) => report.missing("drift", side, reason),
         }
+    }
+    for (side, done) in &restored {
+        let took = json!({
+            "seconds": done.took.seconds, "cpu": done.took.cpu, "othersCpu": done.took.others,
+            "restoredMs": done.each.iter().map(|s| s * 1000.0).collect::<Vec<_>>(),
+        });
+        report.detail(&format!("drift {}", side.name()), took);
     }
     let what = format!("{} Deployments deleted and restored", bench.options.deleted);
     report.row_with(

@@ -59,11 +59,11 @@ pub(super) fn read_publish(
     answer: &[u8],
 ) -> Result<u64, PublishError> {
     let unknown = |why: &dyn Display| PublishError::Unknown(subject.to_owned(), why.to_string());
-    let error = match serde_json::from_slice::<Stored>(answer) {
-        Ok(Stored { error: Some(error), .. }) => error,
-        Ok(Stored { seq: Some(seq), .. }) => return Ok(seq),
-        Ok(Stored { seq: None, error: None }) => return Err(unknown(&"neither stored nor refused")),
-        Err(error) => return Err(unknown(&error)),
+    let Stored { seq, error } = serde_json::from_slice(answer).map_err(|error| unknown(&error))?;
+    let error = match (error, seq) {
+        (Some(error), _) => error,
+        (None, Some(sequence)) => return Ok(sequence),
+        (None, None) => return Err(unknown(&"neither stored nor refused")),
     };
     let subject = subject.to_owned();
     let text = error.to_string();
@@ -135,6 +135,8 @@ mod tests {
         ));
         let noise = read_publish(Stream::Plans, "s", 9, b"what");
         assert!(matches!(noise, Err(PublishError::Unknown(..))));
+        let neither = read_publish(Stream::Plans, "s", 9, br#"{"stream":"PLANS"}"#);
+        assert!(matches!(neither, Err(PublishError::Unknown(_, why)) if why.contains("neither")));
         let stored = read_publish(Stream::Plans, "s", 9, br#"{"stream":"PLANS","seq":7}"#);
         assert_eq!(stored, Ok(7));
     }
