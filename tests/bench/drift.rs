@@ -34,10 +34,9 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         }
     }
     for (side, done) in &restored {
-        let took = json!({
-            "seconds": done.took.seconds, "cpu": done.took.cpu, "othersCpu": done.took.others,
-            "restoredMs": done.each.iter().map(|s| s * 1000.0).collect::<Vec<_>>(),
-        });
+        let mut took = done.took.detail();
+        let each: Vec<f64> = done.each.iter().map(|s| s * 1000.0).collect();
+        took["restoredMs"] = json!(each);
         report.detail(&format!("drift {}", side.name()), took);
     }
     let what = format!("{} Deployments deleted and restored", bench.options.deleted);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use futures::StreamExt as _;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::field::{Field, name};
@@ -33,6 +34,11 @@ impl Took {
             cpu: after.cpu_since(before),
             others: after.others_since(before),
         }
+    }
+
+    /// As it stands among a run's details.
+    pub(crate) fn detail(&self) -> Value {
+        json!({ "seconds": self.seconds, "cpu": self.cpu, "othersCpu": self.others })
     }
 
     /// Processor seconds of some processes.

@@ -152,13 +152,12 @@ async fn changes(
 fn tell(grown: &[(Side, Grown)], report: &mut Report) {
     for (side, way) in grown {
         let steps = way.steps.iter().map(|step| {
-            json!({ "apps": step.apps, "seconds": step.newest.seconds, "cpu": step.newest.cpu,
-                "othersCpu": step.newest.others })
+            let mut took = step.newest.detail();
+            took["apps"] = json!(step.apps);
+            took
         });
-        report.detail(
-            &format!("growth {}", side.name()),
-            json!(steps.collect::<Vec<_>>()),
-        );
+        let what = format!("growth {}", side.name());
+        report.detail(&what, steps.collect());
     }
     let steps = grown
         .iter()
