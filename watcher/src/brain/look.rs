@@ -113,6 +113,14 @@ impl Brain {
         }
     }
 
+    /// Who leads and has its caches filled does not wait for the next tick.
+    pub(super) fn look_if_filled(&mut self) {
+        let now = self.now();
+        if self.phase == Phase::Arriving && self.sources.all_filled(now) {
+            self.begin_look(now);
+        }
+    }
+
     fn begin_look(&mut self, now: At) {
         // A standby looks too, at the states: it is ready only if it could take over.
         if self.look.is_some() {
@@ -166,6 +174,8 @@ impl Brain {
         if is_lost {
             self.bus_lost("a stream was made anew or went back");
         }
+        // It may have been one at states alone.
+        self.look_if_filled();
     }
 
     /// The bus lost what it had, and nobody can tell what: everything is published again.

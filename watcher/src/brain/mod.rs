@@ -9,6 +9,8 @@ mod conflicts;
 mod desk;
 mod look;
 mod send;
+#[cfg(test)]
+mod start_tests;
 mod told;
 
 use std::collections::{BTreeMap, HashMap};
@@ -216,5 +218,6 @@ impl Brain {
         self.means.drains.send_replace(leads);
         self.means.active.send_replace(false);
         self.means.meters.leader.set(i64::from(leads));
+        self.look_if_filled();
     }
 }

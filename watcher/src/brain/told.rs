@@ -19,7 +19,10 @@ impl Brain {
                 self.sources.name(source, &item.namespace, &item.name);
                 self.put(source, item);
             }
-            Told::InitDone => self.complete(source),
+            Told::InitDone => {
+                self.complete(source);
+                self.look_if_filled();
+            }
             Told::Deleted(item) => self.remove(source, &item.namespace, &item.name),
             Told::Failed(trouble) => {
                 let now = self.now();
