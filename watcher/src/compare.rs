@@ -11,6 +11,7 @@ use kube::{Client, Error, Resource as _};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cache::Uid;
 use crate::queue::number;
 use crate::watch::{Raw, Source};
 
@@ -21,7 +22,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(3);
 /// Objects in one page.
 const PAGE: u32 = 500;
 
-type Names = HashMap<(String, String), (Box<str>, u64)>;
+type Names = HashMap<(String, String), (Uid, u64)>;
 
 /// What a relist found.
 #[derive(Clone)]
@@ -146,7 +147,7 @@ async fn list(client: &Client, source: Source) -> Result<Listed, Error> {
                 continue;
             };
             let version = number(&metadata.resource_version);
-            names.insert((namespace, name), (metadata.uid, version));
+            names.insert((namespace, name), (metadata.uid.into(), version));
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),

@@ -216,7 +216,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: "web-1".to_owned(),
         };
-        cache.put_child(&child, Child::new(&deployment(7)));
+        cache.put_child(child, Child::new(&deployment(7)));
         let view = View {
             cache: &cache,
             queue: &Queue::default(),

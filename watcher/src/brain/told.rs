@@ -176,18 +176,16 @@ impl Brain {
         };
         let after = Child::new(live);
         let (uid, version) = (after.uid.clone(), after.version);
-        let change = |before: Option<&Child>| {
-            news::of_child(kind.as_str(), &live.name, before, Some(&after))
-        };
-        let before = self.cache.put_child(&key, after.clone());
-        self.observed(&uid, Some(version));
+        let before = self.cache.child(&key);
+        let change = news::of_child(kind.as_str(), &live.name, before, Some(&after));
         let mut owners = self.cache.owners_of(&after);
-        if let Some(before) = &before {
+        if let Some(before) = before {
             owners.extend(self.cache.owners_of(before));
         }
         owners.sort();
         owners.dedup();
-        let change = change(before.as_ref());
+        self.cache.put_child(key, after);
+        self.observed(&uid, Some(version));
         for owner in owners {
             self.conflicts.cached(&owner, &uid);
             if let Some(change) = change.clone() {

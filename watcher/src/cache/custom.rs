@@ -8,7 +8,7 @@ use signalbox_common::kinds::{Kind, LINKS};
 use signalbox_common::wire::LiveObject;
 use signalbox_crds::names::{ANNOTATION_COMMAND, ANNOTATION_TRIGGER_TIME};
 
-use super::{Text, hash_of, hashes, text};
+use super::{Text, Uid, hash_of, hashes, text};
 use crate::queue::number;
 
 /// A claim that an executor holds.
@@ -25,7 +25,7 @@ pub struct OpenClaim {
 pub struct Custom {
     json: Text,
     /// Uid.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// Resource version.
     pub version: u64,
     /// Generation.

@@ -5,9 +5,12 @@
 pub mod custom;
 pub mod leases;
 pub mod news;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -19,6 +22,9 @@ use signalbox_crds::names::LABEL_OWNER_UID;
 use crate::queue::number;
 use custom::Custom;
 use leases::Leases;
+
+/// A uid, held once however often it is noted: there are four objects for each app.
+pub type Uid = Arc<str>;
 
 /// A child by kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,11 +43,11 @@ pub struct Child {
     /// The trimmed object as JSON.
     json: Text,
     /// Uid.
-    pub uid: Box<str>,
+    pub uid: Uid,
     /// Resource version.
     pub version: u64,
     /// Uids of its owners.
-    owners: Box<[Box<str>]>,
+    owners: Box<[Uid]>,
     /// Hash of everything but the status.
     pub meat: u64,
     /// Hash of the status.
@@ -54,12 +60,14 @@ impl Child {
     pub fn new(live: &LiveObject) -> Self {
         let label = live.labels.get(LABEL_OWNER_UID);
         let owners = live.owners.iter().map(|owner| &owner.uid).chain(label);
+        // Nearly always both name the same one.
+        let owners: BTreeSet<&str> = owners.map(String::as_str).collect();
         let (meat, status) = hashes(live);
         Self {
             json: text(live),
             uid: live.uid.as_str().into(),
             version: number(&live.resource_version),
-            owners: owners.map(|uid| uid.as_str().into()).collect(),
+            owners: owners.into_iter().map(Uid::from).collect(),
             meat,
             status,
         }
@@ -70,21 +78,22 @@ impl Child {
 #[derive(Debug, Default)]
 pub struct Cache {
     objects: BTreeMap<ObjectKey, Custom>,
-    by_uid: HashMap<Box<str>, ObjectKey>,
+    by_uid: HashMap<Uid, ObjectKey>,
     /// Who names an object.
     named_by: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     children: BTreeMap<ChildKey, Child>,
     /// Children by the uid of an owner.
-    owned: HashMap<Box<str>, BTreeSet<ChildKey>>,
+    owned: HashMap<Uid, BTreeSet<ChildKey>>,
     /// Newest version seen of everything that is there, by uid.
-    versions: HashMap<Box<str>, u64>,
+    versions: HashMap<Uid, u64>,
     /// Leases of steps.
     pub leases: Leases,
 }
 
 impl Cache {
     /// Stores a custom resource; returns what was there.
-    pub fn put_object(&mut self, key: &ObjectKey, object: Custom) -> Option<Custom> {
+    pub fn put_object(&mut self, key: &ObjectKey, mut object: Custom) -> Option<Custom> {
+        object.uid = self.held(&object.uid);
         self.versions.insert(object.uid.clone(), object.version);
         self.by_uid.insert(object.uid.clone(), key.clone());
         for link in &object.links {
@@ -104,6 +113,13 @@ impl Cache {
             self.unlink(link, key);
         }
         Some(before)
+    }
+
+    /// An owner's uid as it is held already.
+    fn held(&self, uid: &Uid) -> Uid {
+        let of_object = self.by_uid.get_key_value(uid).map(|(held, _)| held);
+        let of_children = || self.owned.get_key_value(uid).map(|(held, _)| held);
+        of_object.or_else(of_children).unwrap_or(uid).clone()
     }
 
     /// Removes a custom resource; returns what was there.
@@ -126,9 +142,12 @@ impl Cache {
         }
     }
 
-    /// Stores a child; returns what was there.
-    pub fn put_child(&mut self, key: &ChildKey, child: Child) -> Option<Child> {
-        let before = self.remove_child(key);
+    /// Stores a child.
+    pub fn put_child(&mut self, key: ChildKey, mut child: Child) {
+        self.remove_child(&key);
+        for owner in &mut child.owners {
+            *owner = self.held(owner);
+        }
         self.versions.insert(child.uid.clone(), child.version);
         for owner in &child.owners {
             self.owned
@@ -136,8 +155,7 @@ impl Cache {
                 .or_default()
                 .insert(key.clone());
         }
-        self.children.insert(key.clone(), child);
-        before
+        self.children.insert(key, child);
     }
 
     /// Removes a child; returns what was there.
@@ -198,6 +216,12 @@ impl Cache {
             .collect()
     }
 
+    /// A child.
+    #[must_use]
+    pub fn child(&self, key: &ChildKey) -> Option<&Child> {
+        self.children.get(key)
+    }
+
     /// The children of an owner, by kind in order of creation and name.
     pub fn children_of(&self, uid: &str) -> impl Iterator<Item = &Child> {
         self.owned
@@ -254,10 +278,7 @@ impl Cache {
 
     /// Uid and version of everything of one kind that is cached, by namespace and name.
     #[must_use]
-    pub fn inventory(
-        &self,
-        source: crate::watch::Source,
-    ) -> HashMap<(String, String), (Box<str>, u64)> {
+    pub fn inventory(&self, source: crate::watch::Source) -> HashMap<(String, String), (Uid, u64)> {
         use crate::watch::Source;
         match source {
             Source::Custom(kind) => {
