@@ -54,7 +54,17 @@ pub fn merged(target: Option<&Value>, patch: &Value) -> Value {
 /// Whether `patch` would change nothing in `target`.
 #[must_use]
 pub fn is_merged(target: Option<&Value>, patch: &Value) -> bool {
-    target.is_some_and(|target| merged(Some(target), patch) == *target)
+    let Value::Object(changes) = patch else {
+        return target == Some(patch);
+    };
+    let Some(Value::Object(fields)) = target else {
+        return false;
+    };
+    changes.iter().all(|(key, change)| match fields.get(key) {
+        None => change.is_null(),
+        Some(_) if change.is_null() => false,
+        there @ Some(_) => is_merged(there, change),
+    })
 }
 
 #[cfg(test)]
@@ -90,5 +100,21 @@ mod tests {
         assert!(is_merged(Some(&after), &patch));
         assert!(!is_merged(Some(&target), &patch));
         assert!(!is_merged(None, &patch));
+    }
+
+    #[test]
+    fn merged_is_what_a_merge_leaves_alone() {
+        let mut all = vec![json!(null), json!(1), json!("1"), json!([1]), json!({})];
+        for _ in 0..2 {
+            let inner = all.clone();
+            all.extend(inner.iter().map(|value| json!({ "a": value })));
+            all.extend(inner.iter().map(|value| json!({ "a": value, "b": 1 })));
+        }
+        for target in &all {
+            for patch in &all {
+                let alone = merged(Some(target), patch) == *target;
+                assert_eq!(is_merged(Some(target), patch), alone, "{target} {patch}");
+            }
+        }
     }
 }
