@@ -76,7 +76,7 @@ impl Bench {
         if side.raw {
             let mut app = Known::new(&field.create(&name(FIRST)).await);
             let needed = self.needed(side);
-            needed.serve_new(&field.client(), &mut app).await;
+            needed.serve_new(&field.writer, &mut app).await;
             field.quiet().await;
         }
         Ok(field)
@@ -94,7 +94,7 @@ impl Bench {
         if let (true, Some(known)) = (field.side.raw, known.get_mut(number)) {
             known.changed(&changed);
             let needed = self.needed(field.side);
-            needed.serve(&field.client(), &needed.scale, known).await;
+            needed.serve(&field.writer, &needed.scale, known).await;
         }
         changed
     }

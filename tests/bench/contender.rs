@@ -4,7 +4,8 @@
 
 use clap::ValueEnum;
 use signalbox_devcluster::Companion;
-use signalbox_tests::{PartProcess, World};
+use signalbox_tests::world::guest;
+use signalbox_tests::{Part, PartProcess, World};
 
 use crate::peers::Programs;
 
@@ -36,6 +37,14 @@ impl Contender {
             Self::ControllerRuntime => "controller-runtime",
             Self::KubeRs => "kube-rs",
             Self::Kopf => "kopf",
+        }
+    }
+
+    /// Who its writes are from, at the API server.
+    pub(crate) fn writer(self) -> String {
+        match self {
+            Self::Signalbox => Part::Executor.user(),
+            Self::ControllerRuntime | Self::KubeRs | Self::Kopf => guest(),
         }
     }
 }
@@ -105,7 +114,7 @@ impl Operator {
             });
         }
         let command = programs.of(side.of)?;
-        let (name, user) = (side.of.name(), signalbox_tests::world::guest());
+        let (name, user) = (side.of.name(), side.of.writer());
         let kubeconfig = world.cluster.kubeconfig(&user);
         let kubeconfig = kubeconfig.map_err(|err| err.to_string())?;
         let environment = vec![("KUBECONFIG", kubeconfig.into_os_string())];

@@ -127,5 +127,5 @@ async fn restore(bench: &Bench, field: &Field, known: &mut Known) {
     let makes = |write: &&crate::writes::Write| write.path.contains("/deployments/");
     let writes: Vec<_> = needed.create.iter().filter(makes).cloned().collect();
     known.forget("/deployments/");
-    needed.serve(&field.client(), &writes, known).await;
+    needed.serve(&field.writer, &writes, known).await;
 }

@@ -27,11 +27,16 @@ const RESTING: f64 = 0.2;
 /// The app that is served before anything is measured.
 pub(crate) const FIRST: usize = 99_998;
 
+/// Who makes and changes apps.
+const ADMIN: &str = "admin";
+
 /// Servers and load generator of one contender in one scenario.
 pub(crate) struct Field {
     pub(crate) side: Side,
     /// Objects of the namespace, through the load generator's client.
     pub(crate) objects: Objects,
+    /// Makes needed writes as the operator's own user: an admin's cost the API server no look at rights.
+    pub(crate) writer: Client,
     pub(crate) bus: BusView,
     pub(crate) audit: Audit,
     pub(crate) operator: Operator,
@@ -53,7 +58,8 @@ impl Field {
         let operator = Operator::start(side, &world, programs)?;
         let mut field = Self {
             side,
-            objects: Objects::new(client(&world).await, &namespace),
+            objects: Objects::new(client(&world, ADMIN).await, &namespace),
+            writer: client(&world, &side.of.writer()).await,
             bus: world.bus().await,
             audit: world.audit(),
             operator,
@@ -90,13 +96,8 @@ impl Field {
 
     /// A watch of a kind, on a connection of its own.
     pub(crate) async fn eye(&self, kind: &str) -> Eye {
-        let objects = Objects::new(client(&self.world).await, &self.objects.namespace);
+        let objects = Objects::new(client(&self.world, ADMIN).await, &self.objects.namespace);
         Eye::open(objects.api(kind)).await
-    }
-
-    /// The client of the load generator.
-    pub(crate) fn client(&self) -> Client {
-        self.objects.api("papp").into_client()
     }
 
     /// Makes a minimal app; it, as it was stored.
@@ -195,8 +196,8 @@ pub(crate) fn done(writes: &HashMap<String, usize>) -> usize {
 }
 
 /// A client of its own connections, set up as the parts set up theirs.
-async fn client(world: &World) -> Client {
-    let path = world.cluster.kubeconfig("admin").expect("an admin");
+async fn client(world: &World, user: &str) -> Client {
+    let path = world.cluster.kubeconfig(user).expect("a known user");
     let file = Kubeconfig::read_from(path).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     let mut config = config.expect("a usable kubeconfig");

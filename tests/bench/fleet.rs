@@ -57,7 +57,7 @@ pub(crate) async fn create(
     field: &Field,
     numbers: Range<usize>,
 ) -> (Took, Vec<Known>) {
-    let client = &field.client();
+    let client = &field.writer;
     let needed = bench.needed(field.side);
     let mut apps = field.eye("papp").await;
     let before = field.usage();

@@ -9,7 +9,7 @@ use crate::bar::Bar;
 use crate::bench::Bench;
 use crate::contender::{Operator, Side, each};
 use crate::field::{Field, done, name};
-use crate::fleet::middle;
+use crate::fleet::{Took, middle};
 use crate::report::Report;
 
 /// Replicas that no other scenario asks for.
@@ -19,8 +19,8 @@ const REPLICAS: i64 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Restarted {
     apps: usize,
-    /// Seconds from the start of its processes to the child of the change.
-    reaction: f64,
+    /// From the start of its processes to the child of the change.
+    reaction: Took,
     /// Writes beside those that the change needs.
     idle_writes: f64,
 }
@@ -37,10 +37,10 @@ pub(crate) async fn measure(
         field.operator.stop().await;
         let (app, mark) = (name(round), field.audit.mark());
         field.change(&app, json!({ "replicas": REPLICAS })).await;
-        let started = Instant::now();
+        let (before, started) = (field.usage(), Instant::now());
         field.operator = Operator::start(field.side, &field.world, &bench.programs)?;
         let child = children.until_replicas(&app, REPLICAS).await;
-        let reaction = (child.at - started).as_secs_f64();
+        let reaction = Took::since(field, &before, (child.at - started).as_secs_f64());
         field.quiet().await;
         let writes = done(&field.writes_since(mark));
         let needed = bench.needed(field.side).scale.len();
@@ -54,7 +54,7 @@ pub(crate) async fn measure(
         .iter()
         .map(|round| round.idle_writes)
         .fold(0.0, f64::max);
-    let middle = middle(rounds, |round| round.reaction);
+    let middle = middle(rounds, |round| round.reaction.seconds);
     Ok(Restarted {
         idle_writes: most,
         ..middle
@@ -66,12 +66,16 @@ pub(crate) fn tell(restarted: &[(Side, Restarted)], report: &mut Report) {
     let Some((_, first)) = restarted.first() else {
         return;
     };
+    for (side, restarted) in restarted {
+        let detail = restarted.reaction.detail();
+        report.detail(&format!("restart {}", side.name()), detail);
+    }
     let what = format!("start → first reaction, {} apps", first.apps);
     report.row_with(
         "restart",
         what,
         "s",
-        &each(restarted, |r| r.reaction),
+        &each(restarted, |r| r.reaction.seconds),
         Bar::PeerPlus(0.2),
     );
     let what = "writes where nothing is to do";

@@ -146,7 +146,7 @@ async fn measure(bench: &Bench, side: Side, report: &mut Report) -> Result<Passe
 async fn pass(bench: &Bench, field: &Field, known: Vec<Known>) -> (f64, Took) {
     let mut apps = field.eye("papp").await;
     let newest = Mutex::new(HashMap::<String, i64>::new());
-    let (count, client) = (bench.options.apps, field.client());
+    let (count, client) = (bench.options.apps, &field.writer);
     let rounds = bench.options.updates;
     // One lock each: two changes of an app may be under way at once, its needed writes come behind both.
     let known: Vec<_> = known.into_iter().map(tokio::sync::Mutex::new).collect();
@@ -154,7 +154,7 @@ async fn pass(bench: &Bench, field: &Field, known: Vec<Known>) -> (f64, Took) {
     let started = Instant::now();
     futures::stream::iter(0..count * rounds)
         .for_each_concurrent(IN_FLIGHT, |number| {
-            let (newest, client, known) = (&newest, &client, known.get(number % count));
+            let (newest, client, known) = (&newest, client, known.get(number % count));
             async move {
                 let (app, round) = (name(number % count), number / count);
                 let config = json!({ "ROUND": round.to_string(), "NUMBER": number.to_string() });
