@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use signalbox_tests::audit::Audit;
 use signalbox_tests::bus::BusView;
+use signalbox_tests::world::client_with;
 use signalbox_tests::{Objects, World, WorldOptions, eventually};
 
 use crate::contender::{Operator, Side};
@@ -198,12 +198,11 @@ pub(crate) fn done(writes: &HashMap<String, usize>) -> usize {
 /// A client of its own connections, set up as the parts set up theirs.
 async fn client(world: &World, user: &str) -> Client {
     let path = world.cluster.kubeconfig(user).expect("a known user");
-    let file = Kubeconfig::read_from(path).expect("a kubeconfig");
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    let mut config = config.expect("a usable kubeconfig");
-    config.default_retry = false;
-    config.disable_compression = true;
-    Client::try_from(config).expect("a client")
+    client_with(&path, |config| {
+        config.default_retry = false;
+        config.disable_compression = true;
+    })
+    .await
 }
 
 /// Name of the app with a number; all have the same length.

@@ -37,6 +37,7 @@ pub(crate) async fn measure(
         field.operator.stop().await;
         let (app, mark) = (name(round), field.audit.mark());
         field.change(&app, json!({ "replicas": REPLICAS })).await;
+        // Its processes have ended: what the new ones use counts from nothing.
         let (before, started) = (field.usage(), Instant::now());
         field.operator = Operator::start(field.side, &field.world, &bench.programs)?;
         let child = children.until_replicas(&app, REPLICAS).await;

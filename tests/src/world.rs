@@ -378,7 +378,11 @@ async fn client(kubeconfig: &Path) -> Client {
     client_with(kubeconfig, |_| {}).await
 }
 
-pub(crate) async fn client_with(kubeconfig: &Path, change: fn(&mut kube::Config)) -> Client {
+/// A client with a kubeconfig, set up as `change` says.
+///
+/// # Panics
+/// If the kubeconfig can't be used.
+pub async fn client_with(kubeconfig: &Path, change: fn(&mut kube::Config)) -> Client {
     let config = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await

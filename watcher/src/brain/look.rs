@@ -116,9 +116,14 @@ impl Brain {
     /// Who leads and has its caches filled does not wait for the next tick.
     pub(super) fn look_if_filled(&mut self) {
         let now = self.now();
-        if self.phase == Phase::Arriving && self.sources.all_filled(now) {
+        if self.may_become_active(now) {
             self.begin_look(now);
         }
+    }
+
+    /// Whether it leads, has its caches filled, and lacks only a look at the flights.
+    fn may_become_active(&self, now: At) -> bool {
+        self.phase == Phase::Arriving && self.sources.all_filled(now)
     }
 
     fn begin_look(&mut self, now: At) {
@@ -126,7 +131,7 @@ impl Brain {
         if self.look.is_some() {
             return;
         }
-        let arriving = self.phase == Phase::Arriving && self.sources.all_filled(now);
+        let arriving = self.may_become_active(now);
         let old = self.queue.has_old_flight(now);
         let bus = self.means.bus.clone();
         let since = now.saturating_sub(self.looked_at);
