@@ -35,6 +35,8 @@ pub mod process;
 #[cfg(feature = "runtime")]
 pub mod record;
 #[cfg(feature = "runtime")]
+pub mod scheduling;
+#[cfg(feature = "runtime")]
 pub mod shutdown;
 #[cfg(feature = "runtime")]
 pub mod telemetry;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::class::{Classify, ErrorClass};
 use crate::config::CommonArgs;
-use crate::{shutdown, telemetry};
+use crate::{scheduling, shutdown, telemetry};
 
 /// Runs the work of `part` until it ends; the token it gets is cancelled by SIGTERM and SIGINT.
 pub async fn live<E, F>(
@@ -21,10 +21,12 @@ where
     E: Classify + Display + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
 {
+    let waits = scheduling::wait_our_turn();
     let _telemetry = match telemetry::init(part, args) {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(part, &error),
     };
+    tracing::debug!(waits, "whether running threads are never pushed aside");
     // As a task: each wake-up of what the runtime waits for itself is two system calls more.
     match tokio::spawn(work(shutdown::token())).await {
         Ok(Ok(())) => ExitCode::SUCCESS,

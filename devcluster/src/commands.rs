@@ -192,5 +192,7 @@ pub(crate) fn nats(
         .arg(config);
     // Streams of 50 messages need little; without a limit Go's collector lets garbage double the heap.
     line.environment.push(("GOMEMLIMIT", "40MiB".into()));
+    // One core is plenty for them, and handing each message to a thread on another one costs more than its work.
+    line.environment.push(("GOMAXPROCS", "1".into()));
     Ok(line)
 }
