@@ -1,4 +1,4 @@
-//! Comparing and patching JSON: pure.
+//! Comparing, patching and writing JSON: pure.
 //!
 //! Decides nothing about Kubernetes but that an absent field and `null` are the same.
 
@@ -28,6 +28,15 @@ pub fn contains(live: Option<&Value>, wanted: &Value) -> bool {
         }),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => live == Some(wanted),
     }
+}
+
+/// A value's text: the one of its `Display`, without handing each piece to a formatter.
+#[must_use]
+pub fn text(value: &Value) -> Vec<u8> {
+    let mut text = Vec::with_capacity(1024);
+    // Into memory, with names that are strings, nothing fails.
+    let _ = serde_json::to_writer(&mut text, value);
+    text
 }
 
 /// RFC 7396: what `target` is after `patch`.
@@ -71,6 +80,12 @@ pub fn is_merged(target: Option<&Value>, patch: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_text_is_that_of_the_display() {
+        let value = json!({"b": [1, -2.5, null, true], "a": {"\u{e9}\n\"": "\u{0}"}, "": []});
+        assert_eq!(text(&value), value.to_string().into_bytes());
+    }
 
     #[test]
     fn every_wanted_leaf_must_be_there() {

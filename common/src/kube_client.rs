@@ -45,8 +45,9 @@ pub async fn client(args: &CommonArgs) -> Result<Client, KubeClientError> {
     Ok(Client::try_from(config)?)
 }
 
-/// A client for watches: the same without a limit on how long an answer may be silent.
-pub async fn watch_client(args: &CommonArgs) -> Result<Client, KubeClientError> {
+/// The same without a limit on how long an answer may be silent: for watches, and for who limits each request itself.
+/// The limit costs two system calls and a look at all timers for each answer.
+pub async fn unlimited_client(args: &CommonArgs) -> Result<Client, KubeClientError> {
     let mut config = config(args).await?;
     config.read_timeout = None;
     Ok(Client::try_from(config)?)

@@ -90,7 +90,7 @@ impl Classify for RunError {
 
 /// Runs an executor until `shutdown`.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError> {
-    let client = kube_client::client(&args.common).await?;
+    let client = kube_client::unlimited_client(&args.common).await?;
     let bus = JetStreamBus::connect(&args.common, Role::Executor).await?;
     run_with(args, client, bus, Arc::new(Postgres), shutdown).await
 }

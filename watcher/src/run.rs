@@ -79,7 +79,7 @@ impl Classify for RunError {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError> {
     record::set_source("watcher", &args.common.instance);
     let bus = JetStreamBus::connect(&args.common, Role::Watcher).await?;
-    let watches = kube_client::watch_client(&args.common).await?;
+    let watches = kube_client::unlimited_client(&args.common).await?;
     let client = kube_client::client(&args.common).await?;
     run_with(args, bus, watches, client, shutdown).await
 }

@@ -15,6 +15,7 @@ use super::connection::Failure;
 use super::jetstream::JetStreamBus;
 pub use super::streams::Storage;
 use super::streams::{consumer_config, stream_config};
+use crate::json;
 use crate::subject::Stream;
 
 /// How streams are made.
@@ -203,7 +204,7 @@ async fn call(
     let body = if body.is_null() {
         Vec::new()
     } else {
-        body.to_string().into_bytes()
+        json::text(body)
     };
     let answer = bus.connection.request(subject, None, body).await;
     let answer = answer.map_err(|failure| match failure {

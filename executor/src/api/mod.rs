@@ -15,6 +15,7 @@ use kube::client::Body;
 use serde_json::Value;
 use signalbox_common::breaker::Guardian;
 use signalbox_common::class::ErrorClass;
+use signalbox_common::json;
 use signalbox_common::wire::Full;
 use tokio::time::Instant;
 
@@ -89,7 +90,7 @@ impl Write<'_> {
             .uri(uri)
             .header(http::header::CONTENT_TYPE, mime)
             .header(http::header::ACCEPT, "application/json")
-            .body(Body::from(body.to_string().into_bytes()))
+            .body(Body::from(json::text(body)))
     }
 }
 

@@ -11,6 +11,7 @@ use http::Request;
 use kube::client::Body;
 use serde_json::{Value, json};
 use signalbox_common::health::Check;
+use signalbox_common::json;
 use signalbox_common::kinds::Kind;
 use signalbox_common::part;
 
@@ -95,11 +96,15 @@ impl Told {
     async fn is_back(&self, review: &Value) -> Option<bool> {
         let request = Request::post(REVIEWS)
             .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Body::from(review.to_string().into_bytes()))
+            .body(Body::from(json::text(review)))
             .ok()?;
-        let asked = tokio::time::timeout(super::REQUEST_TIME, self.client.send(request));
-        let answer = asked.await.ok()?.ok()?.into_body();
-        let answer = answer.collect_bytes().await.ok()?;
+        let asked = async {
+            let answer = self.client.send(request).await.ok()?;
+            answer.into_body().collect_bytes().await.ok()
+        };
+        let answer = tokio::time::timeout(super::REQUEST_TIME, asked)
+            .await
+            .ok()??;
         let answer: Value = serde_json::from_slice(&answer).ok()?;
         answer.pointer("/status/allowed")?.as_bool()
     }

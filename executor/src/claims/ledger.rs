@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use signalbox_common::class::ErrorClass;
 use signalbox_common::clock;
+use signalbox_common::json;
 use signalbox_common::record;
 use signalbox_common::wire::SCHEMA;
 use signalbox_common::wire::action::Effect;
@@ -73,7 +74,7 @@ async fn publish(
     body: &Value,
 ) -> Result<(), String> {
     let extra = format!("{}/{}", entry.step_id, entry.attempt);
-    let bytes = body.to_string().into_bytes();
+    let bytes = json::text(body);
     let message = record::ledger_message_of(
         &ctx.cluster,
         kind,

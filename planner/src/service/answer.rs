@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use signalbox_common::bus::Delivery;
 use signalbox_common::bus::limits::DEAD_DELIVERY;
 use signalbox_common::id::{ObjectKey, ReconcileId};
+use signalbox_common::json;
 use signalbox_common::panic;
 use signalbox_common::record::RECONCILE_ID;
 use signalbox_common::subject;
@@ -170,7 +171,7 @@ fn line(seen: &Observation, plan: &Plan) -> Vec<u8> {
         "observation": plan.observation,
         "resourceVersion": version,
     });
-    line.to_string().into_bytes()
+    json::text(&line)
 }
 
 fn flight_of(seen: &Observation, schema: u16) -> Flight {

@@ -9,7 +9,7 @@ use signalbox_common::bus::Message;
 use signalbox_common::id::{ObjectKey, ReconcileId};
 use signalbox_common::subject::Stream;
 use signalbox_common::wire::{Outcome, SCHEMA, Trigger};
-use signalbox_common::{clock, part, record};
+use signalbox_common::{clock, json, part, record};
 
 use super::{Brain, answer};
 use crate::intake::Taken;
@@ -201,7 +201,7 @@ impl Brain {
             "reason": reason,
             "answeredAt": clock::now(),
         });
-        let body = body.to_string().into_bytes();
+        let body = json::text(&body);
         record::ledger_message_of(
             &self.means.cluster,
             "trigger",
