@@ -11,6 +11,7 @@ use crate::contender::Side;
 use crate::field::{Field, name};
 use crate::figures::{ms, percentile};
 use crate::fleet::{Took, create};
+use crate::idle;
 use crate::needed::{Known, REPLICAS};
 use crate::options::{Raws, Scenario};
 use crate::report::Report;
@@ -145,6 +146,7 @@ async fn changes(
         let generation = changed.metadata.generation.unwrap_or(0);
         apps.until(|seen| seen.name == app && seen.observed >= generation)
             .await;
+        tokio::time::sleep(idle::REST).await;
     }
     times
 }

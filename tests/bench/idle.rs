@@ -24,9 +24,9 @@ use crate::usage::Snapshot;
 
 /// The first changes warm connections up and are not counted.
 const WARM_UP: usize = 20;
-/// After a change, so that what a side still does for it is not in the time of the next side. NATS is not asked
+/// After a change, so that what a side still does for it is not in the time of the next one. NATS is not asked
 /// whether it is over: each question would be work for it, which counts for the operator.
-const REST: Duration = Duration::from_millis(60);
+pub(crate) const REST: Duration = Duration::from_millis(60);
 
 /// One side, its times in milliseconds.
 pub(crate) struct Runner {

@@ -65,7 +65,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200)]
     pub(crate) deleted: usize,
     /// How often each side creates; the middle round counts.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// How often the operator is restarted; the middle one counts.
     #[arg(long, default_value_t = 3)]
