@@ -35,6 +35,27 @@ async fn readiness(part: &PartProcess, code: u16, line: &str) {
     assert_eq!(part.answer("/healthz").await.0, 200, "{}", part.instance);
 }
 
+/// Policy and niceness of a process: fields 41 and 19 of `proc_pid_stat(5)`, the name before them may hold blanks.
+#[cfg(target_os = "linux")]
+fn scheduling(process: &str) -> (u32, i32) {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let behind: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    (behind[38].parse().unwrap(), behind[16].parse().unwrap())
+}
+
+/// Where nothing else was decided for these tests, and so for what they start.
+#[cfg(target_os = "linux")]
+fn waits_its_turn(part: &PartProcess) {
+    const BATCH: u32 = 3;
+    if scheduling("self") == (0, 0) {
+        let found = scheduling(&part.pid().to_string());
+        assert_eq!(found, (BATCH, 0), "{}", part.instance);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn waits_its_turn(_: &PartProcess) {}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
     let world = World::start("health", WorldOptions::BARE).await;
@@ -47,6 +68,7 @@ async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
         let (code, metrics) = part.answer("/metrics").await;
         let own = format!("signalbox_{}_", part.part.name());
         assert!(code == 200 && metrics.contains(&own), "{metrics}");
+        waits_its_turn(part);
     }
     let standby = world.part(Part::Watcher);
     readiness(&standby, 200, "watches: ok").await;
