@@ -201,6 +201,7 @@ async fn client(world: &World, user: &str) -> Client {
     client_with(&path, |config| {
         config.default_retry = false;
         config.disable_compression = true;
+        config.read_timeout = None;
     })
     .await
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use signalbox_devcluster::Server;
 use signalbox_tests::World;
+use signalbox_tests::process_stat::field;
 
 /// The kernel counts processor time in hundredths of a second.
 const TICKS: f64 = 100.0;
@@ -89,12 +90,10 @@ fn of_process(pid: u32) -> Usage {
     }
 }
 
-/// User and system time of `/proc/<pid>/stat`. The name, in brackets, may hold blanks.
+/// User and system time of `/proc/<pid>/stat`.
 fn cpu(stat: &str) -> Option<f64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
+    let user: f64 = field(stat, 14)?.parse().ok()?;
+    let system: f64 = field(stat, 15)?.parse().ok()?;
     Some((user + system) / TICKS)
 }
 

@@ -19,6 +19,7 @@ pub mod fixtures;
 pub mod fleet;
 pub mod objects;
 pub mod parts;
+pub mod process_stat;
 pub mod proxied;
 pub mod shared;
 pub mod signing;

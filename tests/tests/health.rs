@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use signalbox_devcluster::Server;
+use signalbox_tests::process_stat::field;
 use signalbox_tests::wait::throughout;
 use signalbox_tests::{Part, PartProcess, World, WorldOptions, eventually, fleet};
 
@@ -35,26 +36,21 @@ async fn readiness(part: &PartProcess, code: u16, line: &str) {
     assert_eq!(part.answer("/healthz").await.0, 200, "{}", part.instance);
 }
 
-/// Policy and niceness of a process: fields 41 and 19 of `proc_pid_stat(5)`, the name before them may hold blanks.
-#[cfg(target_os = "linux")]
-fn scheduling(process: &str) -> (u32, i32) {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let behind: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    (behind[38].parse().unwrap(), behind[16].parse().unwrap())
+/// Policy and niceness of a process; none where the kernel does not tell.
+fn scheduling(process: &str) -> Option<(u32, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let told = |number| field(&stat, number).unwrap();
+    Some((told(41).parse().unwrap(), told(19).parse().unwrap()))
 }
 
 /// Where nothing else was decided for these tests, and so for what they start.
-#[cfg(target_os = "linux")]
 fn waits_its_turn(part: &PartProcess) {
     const BATCH: u32 = 3;
-    if scheduling("self") == (0, 0) {
+    if scheduling("self") == Some((0, 0)) {
         let found = scheduling(&part.pid().to_string());
-        assert_eq!(found, (BATCH, 0), "{}", part.instance);
+        assert_eq!(found, Some((BATCH, 0)), "{}", part.instance);
     }
 }
-
-#[cfg(not(target_os = "linux"))]
-fn waits_its_turn(_: &PartProcess) {}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
