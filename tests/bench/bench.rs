@@ -7,7 +7,6 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt as _;
-use kube::api::DynamicObject;
 use serde_json::json;
 use signalbox_common::panic;
 
@@ -83,12 +82,7 @@ impl Bench {
     }
 
     /// Asks for an app's other replicas; where no operator runs, its needed writes come behind.
-    pub(crate) async fn scale(
-        &self,
-        field: &Field,
-        known: &mut [Known],
-        number: usize,
-    ) -> DynamicObject {
+    pub(crate) async fn scale(&self, field: &Field, known: &mut [Known], number: usize) {
         let spec = json!({ "replicas": REPLICAS });
         let changed = field.change(&name(number), spec).await;
         if let (true, Some(known)) = (field.side.raw, known.get_mut(number)) {
@@ -96,7 +90,6 @@ impl Bench {
             let needed = self.needed(field.side);
             needed.serve(&field.writer, &needed.scale, known).await;
         }
-        changed
     }
 
     /// Number of writes that each contender needs.
@@ -117,6 +110,32 @@ impl Bench {
     }
 }
 
+/// Rounds of the sides in turns, each told whether it is the last: what they came to. A side that fails is told and
+/// takes no further part.
+pub(crate) async fn in_turns<T>(
+    scenario: &str,
+    sides: Vec<Side>,
+    rounds: usize,
+    report: &mut Report,
+    measure: impl AsyncFn(Side, bool) -> Result<T, String>,
+) -> Vec<(Side, Vec<T>)> {
+    let mut done: Vec<_> = sides.into_iter().map(|side| (side, Vec::new())).collect();
+    for round in 1..=rounds {
+        let mut still = Vec::new();
+        for (side, mut of) in done {
+            match attempt(measure(side, round == rounds)).await {
+                Ok(came_to) => {
+                    of.push(came_to);
+                    still.push((side, of));
+                }
+                Err(reason) => report.missing(scenario, side, reason),
+            }
+        }
+        done = still;
+    }
+    done
+}
+
 /// A step of one side: its result, or why it failed.
 pub(crate) async fn attempt<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let ended = AssertUnwindSafe(step).catch_unwind().await;
@@ -126,6 +145,25 @@ pub(crate) async fn attempt<T>(step: impl Future<Output = Result<T, String>>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_side_that_fails_takes_no_further_part() {
+        let sides = vec![Side::raw(Contender::Kopf), Side::operator(Contender::Kopf)];
+        let measure = async |side: Side, is_last: bool| {
+            let in_time = side.raw || !is_last;
+            in_time
+                .then_some(is_last)
+                .ok_or_else(|| "too slow".to_owned())
+        };
+        let mut report = Report::default();
+        let done = in_turns("storm", sides.clone(), 2, &mut report, measure).await;
+        assert_eq!(done, [(sides[0], vec![false, true])]);
+        let told = report.markdown(&[Contender::Kopf]);
+        assert!(
+            told.contains("`storm`: kopf was not measured: too slow"),
+            "{told}"
+        );
+    }
 
     #[tokio::test]
     async fn a_step_that_fails_tells_why() {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bar::Bar;
-use crate::bench::{Bench, attempt};
+use crate::bench::{Bench, in_turns};
 use crate::contender::{Side, each, operators};
 use crate::field::done;
 use crate::fleet::{Took, create, middle};
@@ -24,18 +24,9 @@ struct Round {
 }
 
 pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
-    let sides = bench.sides(raws);
-    let mut rounds: Vec<(Side, Vec<Round>)> =
-        sides.iter().map(|side| (*side, Vec::new())).collect();
-    for round in 0..bench.options.rounds {
-        let is_last = round + 1 == bench.options.rounds;
-        for (side, done) in &mut rounds {
-            match attempt(measure(bench, *side, is_last)).await {
-                Ok(round) => done.push(round),
-                Err(reason) => report.missing("create", *side, reason),
-            }
-        }
-    }
+    let (sides, rounds) = (bench.sides(raws), bench.options.rounds);
+    let measure = async |side, is_last| measure(bench, side, is_last).await;
+    let rounds = in_turns("create", sides, rounds, report, measure).await;
     let seconds: Vec<_> = rounds
         .iter()
         .map(|(side, rounds)| {
@@ -46,7 +37,6 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         })
         .collect();
     report.detail("create", json!(seconds));
-    rounds.retain(|(_, rounds)| !rounds.is_empty());
     let mut last: Vec<Last> = Vec::new();
     let mut middles = Vec::new();
     for (side, rounds) in rounds {

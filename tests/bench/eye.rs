@@ -59,7 +59,11 @@ impl Eye {
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Seen) -> bool) -> Seen {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.seen.recv());
-            let next = next.await.expect("seen in time").expect("a watch");
+            let next = next.await.unwrap_or_else(|_| {
+                let patience = PATIENCE.as_secs();
+                panic!("what was waited for was not seen within {patience} s")
+            });
+            let next = next.expect("a watch");
             if wanted(&next) {
                 return next;
             }

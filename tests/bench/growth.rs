@@ -1,18 +1,18 @@
 //! More and more apps on the same servers: memory, processor time while quiet, one change; and on the way, with
 //! many converged apps, restarts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::bar::Bar;
 use crate::bench::{Bench, attempt};
 use crate::contender::Side;
-use crate::field::{Field, name};
-use crate::figures::{ms, percentile};
+use crate::field::Field;
+use crate::figures::percentile;
 use crate::fleet::{Took, create};
-use crate::idle;
-use crate::needed::{Known, REPLICAS};
+use crate::idle::Eyes;
+use crate::needed::Known;
 use crate::options::{Raws, Scenario};
 use crate::report::Report;
 use crate::restart::{self, Restarted};
@@ -42,7 +42,8 @@ struct Step {
 struct Grown {
     processes: Vec<&'static str>,
     steps: Vec<Step>,
-    restarted: Option<Restarted>,
+    /// None if it was not asked for.
+    restarted: Option<Result<Restarted, String>>,
 }
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) {
@@ -55,22 +56,24 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) {
     };
     for side in raws {
         let mut way = Grown::default();
-        let done = attempt(grow(bench, side, &mut way)).await;
-        if let Err(reason) = done {
-            let steps = bench.options.steps.len();
-            if growth && way.steps.len() < steps {
+        if let Err(reason) = attempt(grow(bench, side, &mut way)).await {
+            if growth {
                 report.missing("growth", side, reason.clone());
             }
-            if bench.options.wants(Scenario::Restart) && !side.raw && way.restarted.is_none() {
-                report.missing("restart", side, reason);
+            if bench.options.wants(Scenario::Restart) && !side.raw {
+                way.restarted.get_or_insert(Err(reason));
             }
         }
         grown.push((side, way));
     }
-    let restarted: Vec<_> = grown
-        .iter()
-        .filter_map(|(side, way)| Some((*side, way.restarted.clone()?)))
-        .collect();
+    let mut restarted = Vec::new();
+    for (side, way) in &mut grown {
+        match way.restarted.take() {
+            Some(Ok(done)) => restarted.push((*side, done)),
+            Some(Err(reason)) => report.missing("restart", *side, reason),
+            None => {}
+        }
+    }
     restart::tell(&restarted, report);
     if growth {
         tell(&grown, report);
@@ -114,7 +117,8 @@ async fn grow(bench: &Bench, side: Side, way: &mut Grown) -> Result<(), String> 
             });
         }
         if apps == many && !side.raw && bench.options.wants(Scenario::Restart) {
-            way.restarted = Some(restart::measure(bench, &mut field, apps).await?);
+            // An operator that is not back in time may still grow.
+            way.restarted = Some(attempt(restart::measure(bench, &mut field, apps)).await);
         }
         from = apps;
     }
@@ -135,18 +139,11 @@ async fn changes(
     known: &mut [Known],
     newest: std::ops::Range<usize>,
 ) -> Vec<f64> {
-    let mut children = field.eye("deployment").await;
-    let mut apps = field.eye("papp").await;
+    let mut eyes = Eyes::open(field).await;
     let mut times = Vec::new();
     for number in newest.rev().take(CHANGES) {
-        let (app, started) = (name(number), Instant::now());
-        let changed = bench.scale(field, known, number).await;
-        let child = children.until_replicas(&app, REPLICAS).await;
-        times.push(ms(child.at - started));
-        let generation = changed.metadata.generation.unwrap_or(0);
-        apps.until(|seen| seen.name == app && seen.observed >= generation)
-            .await;
-        tokio::time::sleep(idle::REST).await;
+        let (child, _) = eyes.change(bench, field, known, number).await;
+        times.push(child);
     }
     times
 }

@@ -26,13 +26,47 @@ use crate::usage::Snapshot;
 const WARM_UP: usize = 20;
 /// After a change, so that what a side still does for it is not in the time of the next one. NATS is not asked
 /// whether it is over: each question would be work for it, which counts for the operator.
-pub(crate) const REST: Duration = Duration::from_millis(60);
+const REST: Duration = Duration::from_millis(60);
+
+/// Sees a change of a field to its end.
+pub(crate) struct Eyes {
+    apps: Eye,
+    children: Eye,
+}
+
+impl Eyes {
+    pub(crate) async fn open(field: &Field) -> Self {
+        Self {
+            apps: field.eye("papp").await,
+            children: field.eye("deployment").await,
+        }
+    }
+
+    /// Changes an app: milliseconds from just before it is sent until its child's event, and until its status'.
+    pub(crate) async fn change(
+        &mut self,
+        bench: &Bench,
+        field: &Field,
+        known: &mut [Known],
+        number: usize,
+    ) -> (f64, f64) {
+        let name = name(number);
+        let started = Instant::now();
+        bench.scale(field, known, number).await;
+        let child = self.children.until_replicas(&name, REPLICAS).await;
+        let status = self
+            .apps
+            .until(|seen| seen.name == name && seen.observed == seen.generation)
+            .await;
+        tokio::time::sleep(REST).await;
+        (ms(child.at - started), ms(status.at - started))
+    }
+}
 
 /// One side, its times in milliseconds.
 pub(crate) struct Runner {
     field: Field,
-    apps: Eye,
-    children: Eye,
+    eyes: Eyes,
     /// The apps as the load generator knows them, where it makes the writes.
     known: Vec<Known>,
     mark: usize,
@@ -175,8 +209,7 @@ impl Runner {
         let (_, known) = create(bench, &field, 0..WARM_UP + bench.options.changes).await;
         field.quiet().await;
         Ok(Self {
-            apps: field.eye("papp").await,
-            children: field.eye("deployment").await,
+            eyes: Eyes::open(&field).await,
             mark: field.audit.mark(),
             since: Timestamp::now(),
             before: field.usage(),
@@ -228,17 +261,12 @@ impl Runner {
 
     /// Changes an app and sees it to its end.
     async fn change(&mut self, bench: &Bench, number: usize) -> Result<(), String> {
-        let name = name(number);
-        let started = Instant::now();
-        bench.scale(&self.field, &mut self.known, number).await;
-        let child = self.children.until_replicas(&name, REPLICAS).await;
-        let status = self
-            .apps
-            .until(|seen| seen.name == name && seen.observed == seen.generation)
-            .await;
-        self.child.push(ms(child.at - started));
-        self.status.push(ms(status.at - started));
-        tokio::time::sleep(REST).await;
+        let times = self
+            .eyes
+            .change(bench, &self.field, &mut self.known, number);
+        let (child, status) = times.await;
+        self.child.push(child);
+        self.status.push(status);
         Ok(())
     }
 }

@@ -67,6 +67,12 @@ pub(crate) struct Options {
     /// How often each side creates; the middle round counts.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
+    /// How often each side passes the storm; the middle one counts.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) storms: usize,
+    /// How often each side's children are deleted; the middle time counts.
+    #[arg(long, default_value_t = 9)]
+    pub(crate) drifts: usize,
     /// How often the operator is restarted; the middle one counts.
     #[arg(long, default_value_t = 3)]
     pub(crate) restarts: usize,
@@ -101,6 +107,8 @@ impl Options {
             updates: 5,
             deleted: 8,
             rounds: 1,
+            storms: 1,
+            drifts: 2,
             restarts: 1,
             quiet: 2,
             ..self

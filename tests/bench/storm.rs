@@ -10,10 +10,10 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::bar::Bar;
-use crate::bench::{Bench, attempt};
+use crate::bench::{Bench, in_turns};
 use crate::contender::{Side, each, operators};
 use crate::field::{Field, done, name};
-use crate::fleet::{IN_FLIGHT, Took, create};
+use crate::fleet::{IN_FLIGHT, Took, create, middle};
 use crate::needed::Known;
 use crate::options::Raws;
 use crate::report::Report;
@@ -32,15 +32,20 @@ struct Passed {
     peak: f64,
     /// Of the fullest stream, and flights at one time.
     bus: (f64, f64),
+    course: Value,
 }
 
 pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
+    let (sides, storms) = (bench.sides(raws), bench.options.storms);
+    let measure = async |side, _| measure(bench, side).await;
     let mut passed = Vec::new();
-    for side in bench.sides(raws) {
-        match attempt(measure(bench, side, report)).await {
-            Ok(done) => passed.push((side, done)),
-            Err(reason) => report.missing("storm", side, reason),
-        }
+    for (side, storms) in in_turns("storm", sides, storms, report, measure).await {
+        let seconds: Vec<f64> = storms.iter().map(|storm| storm.took.seconds).collect();
+        let middle = middle(storms, |storm| storm.took.seconds);
+        let detail =
+            json!({ "seconds": seconds, "middle": middle.course, "othersCpu": middle.took.others });
+        report.detail(&format!("storm {}", side.name()), detail);
+        passed.push((side, middle));
     }
     let updates = (bench.options.apps * bench.options.updates) as f64;
     report.row_rising(
@@ -109,7 +114,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
     }
 }
 
-async fn measure(bench: &Bench, side: Side, report: &mut Report) -> Result<Passed, String> {
+async fn measure(bench: &Bench, side: Side) -> Result<Passed, String> {
     let field = bench.field("storm", side).await?;
     let (_, known) = create(bench, &field, 0..bench.options.apps).await;
     field.quiet().await;
@@ -131,8 +136,6 @@ async fn measure(bench: &Bench, side: Side, report: &mut Report) -> Result<Passe
     let usage = field.usage();
     let processes = field.operator.names();
     let memory = processes.iter().filter_map(|name| usage.of.get(*name));
-    let course = json!({ "course": course(&field, mark, begun), "writes": field.writes_since(mark), "othersCpu": took.others });
-    report.detail(&format!("storm {}", side.name()), course);
     Ok(Passed {
         updating,
         writes: done(&field.writes_since(mark)) as f64,
@@ -140,6 +143,7 @@ async fn measure(bench: &Bench, side: Side, report: &mut Report) -> Result<Passe
         processes,
         took,
         bus,
+        course: course(&field, mark, begun),
     })
 }
 
@@ -183,7 +187,7 @@ async fn pass(bench: &Bench, field: &Field, known: Vec<Known>) -> (f64, Took) {
     (updating, Took::since(field, &before, total))
 }
 
-/// Where the writes come from: status writes by second of the storm, and apps by their number of them.
+/// Where the writes come from: all by kind, those of a status by second of the storm, and apps by their number of them.
 fn course(field: &Field, mark: usize, begun: jiff::Timestamp) -> Value {
     let (mut by_second, mut of_app) = (BTreeMap::new(), HashMap::<String, u32>::new());
     for entry in field.audit.entries_since(mark) {
@@ -204,5 +208,6 @@ fn course(field: &Field, mark: usize, begun: jiff::Timestamp) -> Value {
     for count in of_app.into_values() {
         *apps.entry(count).or_default() += 1;
     }
-    json!({ "bySecond": by_second, "appsByNumber": apps })
+    let writes = field.writes_since(mark);
+    json!({ "statusBySecond": by_second, "appsByNumber": apps, "writes": writes })
 }
