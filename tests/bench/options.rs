@@ -79,7 +79,7 @@ pub(crate) struct Options {
     /// Seconds for which a quiet fleet is watched.
     #[arg(long, default_value_t = 20)]
     quiet: u64,
-    /// A run of a minute or two that shows that everything works, instead of the sizes above.
+    /// A run of some minutes that shows that everything works, instead of the sizes above.
     #[arg(long)]
     pub(crate) small: bool,
     /// Measures nothing: the figures of the last run become the kept ones.
