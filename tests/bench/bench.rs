@@ -110,8 +110,24 @@ impl Bench {
     }
 }
 
-/// Rounds of the sides in turns, each told whether it is the last: what they came to. A side that fails is told and
-/// takes no further part.
+/// A step of each side, one after the other: what it came to. A side that fails is told and takes no further part.
+pub(crate) async fn each_in_turn<F, T>(
+    scenario: &str,
+    sides: Vec<(Side, F)>,
+    report: &mut Report,
+    step: impl AsyncFn(Side, F) -> Result<T, String>,
+) -> Vec<(Side, T)> {
+    let mut still = Vec::new();
+    for (side, from) in sides {
+        match attempt(step(side, from)).await {
+            Ok(came_to) => still.push((side, came_to)),
+            Err(reason) => report.missing(scenario, side, reason),
+        }
+    }
+    still
+}
+
+/// Rounds of the sides in turns, each told whether it is the last: what they came to.
 pub(crate) async fn in_turns<T>(
     scenario: &str,
     sides: Vec<Side>,
@@ -121,17 +137,11 @@ pub(crate) async fn in_turns<T>(
 ) -> Vec<(Side, Vec<T>)> {
     let mut done: Vec<_> = sides.into_iter().map(|side| (side, Vec::new())).collect();
     for round in 1..=rounds {
-        let mut still = Vec::new();
-        for (side, mut of) in done {
-            match attempt(measure(side, round == rounds)).await {
-                Ok(came_to) => {
-                    of.push(came_to);
-                    still.push((side, of));
-                }
-                Err(reason) => report.missing(scenario, side, reason),
-            }
-        }
-        done = still;
+        let one_more = async |side, mut of: Vec<T>| {
+            of.push(measure(side, round == rounds).await?);
+            Ok(of)
+        };
+        done = each_in_turn(scenario, done, report, one_more).await;
     }
     done
 }

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::bar::Bar;
-use crate::bench::{Bench, attempt};
+use crate::bench::{Bench, each_in_turn};
 use crate::contender::{Side, each, operators};
 use crate::field::{Field, app_of, done, name};
 use crate::figures::percentile;
@@ -37,27 +37,18 @@ struct Runner {
 }
 
 pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
-    let mut runners = Vec::new();
-    for side in bench.sides(raws) {
-        match attempt(Runner::start(bench, side)).await {
-            Ok(runner) => runners.push(runner),
-            Err(reason) => report.missing("drift", side, reason),
-        }
-    }
+    let sides = bench.sides(raws).into_iter().map(|side| (side, ()));
+    let start = async |side, ()| Runner::start(bench, side).await;
+    let mut runners = each_in_turn("drift", sides.collect(), report, start).await;
     for _ in 0..bench.options.drifts {
-        let mut still = Vec::new();
-        for mut runner in runners {
-            let side = runner.field.side;
-            match attempt(runner.round(bench)).await {
-                Ok(()) => still.push(runner),
-                Err(reason) => report.missing("drift", side, reason),
-            }
-        }
-        runners = still;
+        let round = async |_, mut runner: Runner| {
+            runner.round(bench).await?;
+            Ok(runner)
+        };
+        runners = each_in_turn("drift", runners, report, round).await;
     }
     let mut restored = Vec::new();
-    for runner in runners {
-        let (side, rounds) = (runner.field.side, runner.rounds);
+    for (side, Runner { rounds, .. }) in runners {
         let seconds: Vec<f64> = rounds.iter().map(|round| round.took.seconds).collect();
         let middle = middle(rounds, |round| round.took.seconds);
         let each: Vec<f64> = middle.each.iter().map(|s| s * 1000.0).collect();

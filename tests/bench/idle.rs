@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::bar::Bar;
-use crate::bench::{Bench, attempt};
+use crate::bench::{Bench, each_in_turn};
 use crate::contender::Side;
 use crate::eye::Eye;
 use crate::field::{Field, app_of, done, name};
@@ -78,28 +78,21 @@ pub(crate) struct Runner {
 }
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) {
-    let mut runners = Vec::new();
-    for side in bench.sides(Raws::First) {
-        match attempt(Runner::start(bench, side)).await {
-            Ok(runner) => runners.push(runner),
-            Err(reason) => report.missing("idle", side, reason),
-        }
-    }
+    let sides = bench.sides(Raws::First).into_iter().map(|side| (side, ()));
+    let start = async |side, ()| Runner::start(bench, side).await;
+    let mut runners = each_in_turn("idle", sides.collect(), report, start).await;
     let changes = bench.options.changes;
     for number in 0..WARM_UP + changes {
-        let mut still = Vec::new();
-        for mut runner in runners {
+        let change = async |_, mut runner: Runner| {
             if number == WARM_UP {
                 runner.forget();
             }
-            let side = runner.field.side;
-            match attempt(runner.change(bench, number)).await {
-                Ok(()) => still.push(runner),
-                Err(reason) => report.missing("idle", side, reason),
-            }
-        }
-        runners = still;
+            runner.change(bench, number).await;
+            Ok(runner)
+        };
+        runners = each_in_turn("idle", runners, report, change).await;
     }
+    let runners: Vec<Runner> = runners.into_iter().map(|(_, runner)| runner).collect();
     let took: Vec<Took> = runners
         .iter()
         .map(|runner| {
@@ -260,13 +253,12 @@ impl Runner {
     }
 
     /// Changes an app and sees it to its end.
-    async fn change(&mut self, bench: &Bench, number: usize) -> Result<(), String> {
+    async fn change(&mut self, bench: &Bench, number: usize) {
         let times = self
             .eyes
             .change(bench, &self.field, &mut self.known, number);
         let (child, status) = times.await;
         self.child.push(child);
         self.status.push(status);
-        Ok(())
     }
 }

@@ -27,7 +27,8 @@ struct Passed {
     updating: f64,
     /// From the first change until the last app's status tells its newest generation.
     took: Took,
-    writes: f64,
+    /// By verb and resource.
+    writes: HashMap<String, usize>,
     processes: Vec<&'static str>,
     peak: f64,
     /// Of the fullest stream, and flights at one time.
@@ -42,8 +43,10 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
     for (side, storms) in in_turns("storm", sides, storms, report, measure).await {
         let seconds: Vec<f64> = storms.iter().map(|storm| storm.took.seconds).collect();
         let middle = middle(storms, |storm| storm.took.seconds);
-        let detail =
-            json!({ "seconds": seconds, "middle": middle.course, "othersCpu": middle.took.others });
+        let detail = json!({
+            "seconds": seconds, "course": middle.course, "writes": middle.writes,
+            "othersCpu": middle.took.others,
+        });
         report.detail(&format!("storm {}", side.name()), detail);
         passed.push((side, middle));
     }
@@ -69,7 +72,7 @@ pub(crate) async fn run(bench: &Bench, raws: Raws, report: &mut Report) {
         &each(&passed, |p| p.took.seconds),
         Bar::TimesRaw(1.3),
     );
-    let writes = operators(&passed, |p| p.writes);
+    let writes = operators(&passed, |p| done(&p.writes) as f64);
     // So many for so many apps; a small run has fewer.
     let allowed = 6.0 * bench.options.apps as f64;
     report.row_with(
@@ -138,7 +141,7 @@ async fn measure(bench: &Bench, side: Side) -> Result<Passed, String> {
     let memory = processes.iter().filter_map(|name| usage.of.get(*name));
     Ok(Passed {
         updating,
-        writes: done(&field.writes_since(mark)) as f64,
+        writes: field.writes_since(mark),
         peak: memory.map(|usage| usage.peak).fold(0.0, f64::max),
         processes,
         took,
@@ -187,7 +190,7 @@ async fn pass(bench: &Bench, field: &Field, known: Vec<Known>) -> (f64, Took) {
     (updating, Took::since(field, &before, total))
 }
 
-/// Where the writes come from: all by kind, those of a status by second of the storm, and apps by their number of them.
+/// Where the writes come from: status writes by second of the storm, and apps by their number of them.
 fn course(field: &Field, mark: usize, begun: jiff::Timestamp) -> Value {
     let (mut by_second, mut of_app) = (BTreeMap::new(), HashMap::<String, u32>::new());
     for entry in field.audit.entries_since(mark) {
@@ -208,6 +211,5 @@ fn course(field: &Field, mark: usize, begun: jiff::Timestamp) -> Value {
     for count in of_app.into_values() {
         *apps.entry(count).or_default() += 1;
     }
-    let writes = field.writes_since(mark);
-    json!({ "statusBySecond": by_second, "appsByNumber": apps, "writes": writes })
+    json!({ "bySecond": by_second, "appsByNumber": apps })
 }
