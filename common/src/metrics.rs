@@ -11,6 +11,7 @@ use prometheus::{
 use crate::breaker::Standing;
 use crate::bus::signed::REFUSED;
 use crate::class::{Classify, ErrorClass};
+use crate::thread::PAUSES;
 
 /// Buckets in seconds, from a millisecond to a minute.
 pub const SECONDS: &[f64] = &[
@@ -105,9 +106,12 @@ impl Metrics {
     #[must_use]
     pub fn new(component: &'static str) -> Self {
         let registry = Registry::new();
+        // The registry is empty: no name is taken.
         if let Some(refused) = &*REFUSED {
-            // The registry is empty: no name is taken.
             let _ = registry.register(Box::new(refused.clone()));
+        }
+        if let Some(pauses) = &*PAUSES {
+            let _ = registry.register(Box::new(pauses.clone()));
         }
         Self {
             registry,

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::class::{Classify, ErrorClass};
 use crate::config::CommonArgs;
-use crate::{scheduling, shutdown, telemetry};
+use crate::{scheduling, shutdown, telemetry, thread};
 
 /// Runs the work of `part` until it ends; the token it gets is cancelled by SIGTERM and SIGINT.
-pub async fn live<E, F>(
+pub fn live<E, F>(
     part: &'static str,
     args: &CommonArgs,
     work: impl FnOnce(CancellationToken) -> F,
@@ -22,6 +22,22 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
 {
     let waits = scheduling::wait_our_turn();
+    match thread::runtime() {
+        Ok(runtime) => runtime.block_on(work_until_end(part, args, waits, work)),
+        Err(error) => refuse(part, &error),
+    }
+}
+
+async fn work_until_end<E, F>(
+    part: &'static str,
+    args: &CommonArgs,
+    waits: bool,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> ExitCode
+where
+    E: Classify + Display + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+{
     let _telemetry = match telemetry::init(part, args) {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(part, &error),

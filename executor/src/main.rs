@@ -10,9 +10,8 @@ use signalbox_executor::{Args, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     let common = args.common.clone();
-    process::live("executor", &common, |end| run(args, end)).await
+    process::live("executor", &common, |end| run(args, end))
 }

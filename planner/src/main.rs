@@ -10,15 +10,14 @@ use signalbox_planner::service::{Args, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     #[cfg(feature = "variants")]
     if let Some(refusal) = unknown_variant() {
         return process::refuse("planner", &refusal);
     }
     let common = args.common.clone();
-    process::live("planner", &common, |end| run(args, end)).await
+    process::live("planner", &common, |end| run(args, end))
 }
 
 /// Takes the variant that `SIGNALBOX_PLANNER_VARIANT` names; says so if there is none of this name.

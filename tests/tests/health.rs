@@ -12,6 +12,8 @@
     reason = "a failed step ends a suite; its figures are worth reading; a scenario is told in one piece"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signalbox_devcluster::Server;
@@ -100,6 +102,64 @@ async fn a_part_is_unready_while_a_server_is_away_and_says_which() {
         readiness(part, 200, "watches: ok").await;
     }
     readiness(executor, 200, "api: ok").await;
+}
+
+/// Threads that want all cores, until dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn cores() -> Self {
+        let wanted = Arc::new(AtomicBool::new(true));
+        let cores = std::thread::available_parallelism().unwrap().get();
+        for _ in 0..2 * cores {
+            let wanted = Arc::clone(&wanted);
+            std::thread::spawn(move || while wanted.load(Ordering::Relaxed) {});
+        }
+        Self(wanted)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Times that a part has gathered.
+async fn pauses(part: &PartProcess) -> u64 {
+    let (_, metrics) = part.answer("/metrics").await;
+    let name = "signalbox_scheduling_pauses_total ";
+    let told = metrics.lines().find_map(|line| line.strip_prefix(name));
+    told.expect("the part tells it").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_gathers_while_others_want_its_core_and_listens_when_they_are_gone() {
+    let world = World::start("health-busy", WorldOptions::BARE).await;
+    let part = world.part(Part::Planner);
+    readiness(&part, 200, "bus: ok").await;
+    // The kernel must tell how long a thread waited.
+    if std::fs::read_to_string("/proc/thread-self/schedstat").is_err() {
+        return;
+    }
+    let others = Busy::cores();
+    eventually("the part gathers", SOON, || async {
+        // Much to do, whatever it is.
+        let told = futures::future::join_all((0..16).map(|_| pauses(&part))).await;
+        let most = told.into_iter().max().unwrap_or_default();
+        (most > 10).then_some(()).ok_or(format!("{most} times"))
+    })
+    .await;
+    drop(others);
+    eventually("it does no longer", SOON, || async {
+        let before = pauses(&part).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let after = pauses(&part).await;
+        (after == before)
+            .then_some(())
+            .ok_or(format!("{before}, {after} times"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

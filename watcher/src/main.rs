@@ -10,9 +10,8 @@ use signalbox_watcher::{Args, run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     let common = args.common.clone();
-    process::live("watcher", &common, |end| run(args, end)).await
+    process::live("watcher", &common, |end| run(args, end))
 }
