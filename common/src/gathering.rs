@@ -18,7 +18,7 @@ const MEMORY: Duration = Duration::from_millis(100);
 /// Share of the time that a part waits for a core where cores are busy: in a storm 0.07 to 0.25. One change at a
 /// time, on idle cores: 0.01.
 const WAITS: f64 = 0.04;
-/// The same for a part that gathers, which has fewer turns to wait for.
+/// The same once it is busy: a part that gathers has fewer turns to wait for.
 const WAITS_STILL: f64 = 0.02;
 /// Share of the time that a part runs which has many things to do: in a storm 0.04 and more. Eight changes a second,
 /// one after the other: 0.01.

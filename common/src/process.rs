@@ -21,9 +21,8 @@ where
     E: Classify + Display + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
 {
-    let waits = scheduling::wait_our_turn();
     match thread::runtime() {
-        Ok(runtime) => runtime.block_on(work_until_end(part, args, waits, work)),
+        Ok(runtime) => runtime.block_on(work_until_end(part, args, work)),
         Err(error) => refuse(part, &error),
     }
 }
@@ -31,13 +30,13 @@ where
 async fn work_until_end<E, F>(
     part: &'static str,
     args: &CommonArgs,
-    waits: bool,
     work: impl FnOnce(CancellationToken) -> F,
 ) -> ExitCode
 where
     E: Classify + Display + Send + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
 {
+    let waits = scheduling::wait_our_turn();
     let _telemetry = match telemetry::init(part, args) {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(part, &error),
