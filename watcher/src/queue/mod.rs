@@ -39,8 +39,9 @@ pub type At = Duration;
 
 /// Flights at any time, over all three streams.
 pub const WINDOW: usize = limits::BACKLOG_LIMIT;
-/// A place is free this long after its Outcome came: who published it acknowledges its own message after.
-const LINGER: Duration = Duration::from_millis(50);
+/// A place is free this long after its Outcome came: who published it acknowledges its own message after. As long as a
+/// part gathers, at most; longer, and it is places that run short when many children are deleted at once.
+const LINGER: Duration = Duration::from_millis(20);
 /// Places that only what is urgent may take.
 const URGENT: usize = limits::URGENT_FLIGHTS;
 /// Flights that are not urgent.

@@ -36,8 +36,8 @@ fn a_place_is_free_a_moment_after_its_outcome() {
     for (key, id, _) in &sent[..5] {
         bench.end(key, *id, OutcomeResult::Settled, ms(100));
     }
-    assert_eq!(bench.next(ms(100)), Decision::Sleep(Some(ms(150))));
-    assert_eq!(bench.sent(ms(150)).len(), 5);
+    assert_eq!(bench.next(ms(100)), Decision::Sleep(Some(ms(120))));
+    assert_eq!(bench.sent(ms(120)).len(), 5);
 }
 
 #[test]
