@@ -145,9 +145,9 @@ async fn a_part_gathers_while_others_want_its_core_and_listens_when_they_are_gon
     readiness(&part, 200, "bus: ok").await;
     let others = Busy::cores();
     // A regression test: questions that rested between their rounds gave the part too little to do on a slow machine.
-    let asked = futures::future::join_all((0..ASKERS).map(|_| async {
-        while pauses(&part).await <= 10.0 {}
-    }));
+    let asked = futures::future::join_all(
+        (0..ASKERS).map(|_| async { while pauses(&part).await <= 10.0 {} }),
+    );
     let asked = tokio::time::timeout(SOON, asked).await;
     asked.expect("the part gathers");
     drop(others);
